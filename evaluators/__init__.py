@@ -1,0 +1,1 @@
+"""Built-in evaluators: a folder per kind of question, a file per family of measures."""

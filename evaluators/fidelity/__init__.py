@@ -1,0 +1,1 @@
+"""Does it look like the real data?"""

@@ -1,0 +1,1 @@
+"""Does it give away the rows it was trained on?"""

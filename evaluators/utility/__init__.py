@@ -1,0 +1,1 @@
+"""Does it train a model as the real data does?"""

@@ -1,0 +1,1 @@
+"""Codecs: Arrow rows <-> tensors, a file per modality."""

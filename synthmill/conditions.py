@@ -1,0 +1,79 @@
+"""Conditions on columns: what `where` and `balance` ask of a row, and which rows meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from synthmill.columns import Column
+from synthmill.errors import RecipeError
+
+Value = bool | int | float | str
+
+
+class Condition(BaseModel):
+    """Exactly one of `is`, `in` and `between` (both ends included)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=True)
+
+    is_: Value | None = Field(default=None, alias="is", description="the one value allowed")
+    in_: tuple[Value, ...] | None = Field(default=None, alias="in", min_length=1, description="the values allowed")
+    between: tuple[Value, Value] | None = Field(default=None, description="lowest and highest value allowed")
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Condition:
+        if len(self.model_fields_set) != 1 or all(v is None for v in (self.is_, self.in_, self.between)):
+            raise ValueError("give exactly one of is, in, between")
+        return self
+
+    @property
+    def operator(self) -> Literal["is", "in", "between"]:
+        """Which of the three it is."""
+        return "is" if self.is_ is not None else "in" if self.in_ is not None else "between"
+
+    def __str__(self) -> str:
+        if self.between is not None:
+            return f"{self.between[0]}..{self.between[1]}"
+        return str(self.is_) if self.in_ is None else "|".join(map(str, self.in_))
+
+
+def mask(
+    values: pa.ChunkedArray | pa.Array, condition: Condition, column: Column, *, where: str = ""
+) -> pa.ChunkedArray:
+    """True where a cell meets the condition; a missing cell never does. A value of the wrong type is a RecipeError."""
+    given = condition.in_ if condition.in_ is not None else condition.between or (condition.is_,)
+    try:
+        wanted = pa.array([_parse(v, column) for v in given], type=column.arrow)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as error:
+        raise RecipeError(
+            f"column {column.name} holds {column.dtype}, and {condition} cannot be read as that",
+            where=where,
+            hint="give a value of the column's type, or override its kind under source.columns",
+        ) from error
+    if condition.between is not None:
+        met = pc.and_(pc.greater_equal(values, wanted[0]), pc.less_equal(values, wanted[1]))
+    else:
+        met = pc.is_in(values, value_set=wanted)
+    return pc.fill_null(met, False)
+
+
+def _parse(value: Value | None, column: Column) -> object:
+    if isinstance(value, bool) != (column.dtype == "bool") or (
+        isinstance(value, str) and column.dtype in ("int64", "double")
+    ):
+        raise TypeError(value)
+    if column.dtype in ("timestamp", "date32", "time64"):
+        return pa.scalar(str(value)).cast(column.arrow).as_py()
+    return str(value) if column.dtype == "string" else value
+
+
+def meeting(table: pa.Table, where: Mapping[str, Condition], columns: Mapping[str, Column]) -> pa.ChunkedArray:
+    """True for the rows that meet every condition; shape (rows,)."""
+    met = pa.chunked_array([pa.repeat(pa.scalar(True), table.num_rows)])
+    for name, condition in where.items():
+        met = pc.and_(met, mask(table[name], condition, columns[name]))
+    return met

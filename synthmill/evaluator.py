@@ -1,0 +1,91 @@
+"""The Evaluator contract: one family of measures, and the Score that the runner makes of them.
+
+An evaluator is one file, `evaluators/KIND/NAME.py`, with one subclass of Evaluator; its key is `KIND/NAME`. It measures one
+table against another. The runner (scoring.py) calls it on the candidate, on real rows in the candidate's place (the ceiling) and on a control
+that knows no dependence (the floor), each against the same reference, and many times on half the rows for the interval.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from synthmill.columns import Modality, Schema
+
+Direction = Literal["higher", "lower"]
+Status = Literal["ok", "undetermined", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The rows being judged: synthetic, or the stand-in for floor and ceiling. A type, so that it cannot be swapped with Reference."""
+
+    table: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Real rows to compare with: holdout B, or train for privacy."""
+
+    table: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """All real rows that an evaluator may read. `holdout` is B, matched in conditions; `train` is subsampled to as many rows where it stands as a rival."""
+
+    schema: Schema
+    holdout: Reference
+    train: Reference
+    features: object | None = None  # what `Evaluator.prepare` returned
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """`scores`: name below the evaluator's key ("" for the key itself) -> value. `tables`: details for the report, name -> rows."""
+
+    scores: Mapping[str, float]
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
+
+
+class Evaluator(ABC):
+    """One family of measures; holds nothing but its settings, never changes its inputs."""
+
+    modality: ClassVar[Modality]
+    version: ClassVar[int]
+    direction: ClassVar[Direction]
+    against: ClassVar[Literal["holdout", "train"]] = "holdout"  # privacy compares with train
+    has_floor: ClassVar[bool] = True  # privacy has none
+    needs_target: ClassVar[bool] = False
+    threads: ClassVar[int] = 1
+    minimum_rows: ClassVar[int] = 200  # a side; below it the score is undetermined
+
+    def prepare(self, train: pa.Table, schema: Schema, *, seed: int) -> object | None:
+        """Work done once on all train rows (a feature extractor, say), handed to every `measure` as `references.features`."""
+        return None
+
+    @abstractmethod
+    def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
+        """Compare `measured` with the reference that `against` names. Deterministic in its inputs and seed."""
+
+
+class Score(BaseModel):
+    """One number with what is needed to believe it. `normalised` is 0 at the floor and 1 at the ceiling."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    value: float | None
+    direction: Direction
+    floor: float | None = None
+    ceiling: float | None = None
+    normalised: float | None = None
+    interval: tuple[float, float] | None = None  # of `value`, 95 %
+    rows: int = 0  # a side
+    status: Status = "ok"
+    reason: str = ""

@@ -1,0 +1,1 @@
+"""What is on disk: staging, candidates, releases, the workspace."""
