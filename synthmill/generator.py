@@ -6,6 +6,7 @@ Fits and samples run in processes of their own, on `threads` threads, so that th
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from synthmill.codecs.base import Codec
 from synthmill.columns import Modality, Schema
@@ -27,6 +28,11 @@ class Params(BaseModel):
     """A generator's parameters: frozen, typed, unknown keys are errors. Mark what only sampling reads with `sampling()`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def parse(cls, plain: Mapping[str, JsonValue]) -> Self:
+        """Check plain JSON values strictly; raises pydantic's ValidationError."""
+        return cls.model_validate_json(json.dumps(plain))  # JSON has no tuples, so a list is one
 
     @classmethod
     def sampling_only(cls) -> frozenset[str]:
@@ -92,6 +98,9 @@ class Sampled:
     usage: Mapping[str, float] = field(default_factory=dict)  # e.g. tokens
 
 
+AnyParams = Params  # inside the class below, `Params` is the generator's own
+
+
 class Generator(ABC):
     """One sampler. Constructing it does no work; `fit` or `load` makes it able to sample."""
 
@@ -103,25 +112,24 @@ class Generator(ABC):
     threads: ClassVar[int] = 1  # part of the bytes, so a constant
     micro_batch: ClassVar[int] = 256  # candidates in one forward; part of the bytes
 
-    class Params(Params):
-        """Replaced by each generator."""
+    Params: ClassVar[type[AnyParams]] = Params  # replaced by each generator's own
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: AnyParams) -> None:
         self.params = params
 
     @classmethod
-    def schema(cls, source: Schema, params: Params) -> Schema:
+    def schema(cls, source: Schema, params: AnyParams) -> Schema:
         """The schema of what will be made, known before any fit; raises RecipeError for a source it cannot take."""
         return source
 
     @classmethod
     @abstractmethod
-    def exact_conditions(cls, source: Schema, params: Params) -> frozenset[str]:
+    def exact_conditions(cls, source: Schema, params: AnyParams) -> frozenset[str]:
         """Columns whose given values are kept in every row made; others are met by rejection."""
 
     @classmethod
     @abstractmethod
-    def memory_bytes(cls, source: Schema, params: Params) -> int:
+    def memory_bytes(cls, source: Schema, params: AnyParams) -> int:
         """A bound for the memory that one loaded sampler needs, in bytes."""
 
     @abstractmethod
@@ -138,5 +146,5 @@ class Generator(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, params: Params, *, device: str) -> Self:
+    def load(cls, folder: Path, params: AnyParams, *, device: str) -> Self:
         """Read what `save` wrote; samples are the same as before, bit for bit."""

@@ -1,0 +1,326 @@
+"""The plan: a recipe resolved against its source, with the fingerprints that decide what can be reused.
+
+What each fingerprint holds, and why nothing else:
+
+    model    generator and codec versions, fit params, train rows and schema, seed, torch and numpy versions: the weights' causes
+    job      the model, sampling params, conditions, micro-batch: the candidates' causes. Not rows, other jobs, workers or rules
+    stratum  the job and one condition value: the stream of candidates, and the key of their noise
+    staging  the stratum, the rules and copies_of_train: what is written beside each candidate
+    plan     the recipe, the source, jobs, evaluators' versions, the versions that write bytes: the dataset's causes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from synthmill import registry
+from synthmill.columns import Column, Schema
+from synthmill.conditions import Condition, mask, meeting
+from synthmill.errors import RecipeError
+from synthmill.fingerprint import fingerprint
+from synthmill.generator import Generator, Params
+from synthmill.rows import content_hash
+from synthmill.rules import Rules
+from synthmill.spec import Job, Recipe
+
+FORMAT = 1
+_MODEL_PACKAGES = ("numpy", "torch")
+_BYTES_PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch", "xgboost-cpu")
+_MAX_STRATA = 10_000
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourcePlan(_Frozen):
+    """The real data as it was read and split; the fingerprint covers every row."""
+
+    fingerprint: str
+    train: str  # content hash
+    train_rows: int
+    a_rows: int
+    b_rows: int
+    schema_: Schema
+
+
+class ModelPlan(_Frozen):
+    """One model to have: fitted, or found by its fingerprint."""
+
+    fingerprint: str
+    generator: str
+    params: dict[str, JsonValue]
+    trains: bool
+
+
+class StratumPlan(_Frozen):
+    """One stream of candidates and the number of accepted rows wanted of it."""
+
+    label: str  # unique in the plan; the `_stratum` of its rows
+    fingerprint: str
+    staging: str
+    where: dict[str, Condition]
+    rows: int
+
+
+class JobPlan(_Frozen):
+    """One job resolved: its model, how each condition is met, and its strata."""
+
+    index: int
+    fingerprint: str
+    generator: str
+    params: dict[str, JsonValue]
+    model: str
+    rows: int
+    micro_batch: int
+    exact: tuple[str, ...]
+    by_rejection: tuple[str, ...]
+    strata: tuple[StratumPlan, ...]
+    schema_: Schema
+
+
+class Plan(_Frozen):
+    """Everything that decides the bytes of a release."""
+
+    format: int = FORMAT
+    fingerprint: str
+    identity: str  # without rows and seed: what makes a release more than a patch
+    recipe: Recipe
+    source: SourcePlan
+    models: tuple[ModelPlan, ...]
+    jobs: tuple[JobPlan, ...]
+    versions: dict[str, str]
+
+    @property
+    def rows(self) -> int:
+        """Accepted rows over all jobs."""
+        return sum(job.rows for job in self.jobs)
+
+
+def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: pa.Table) -> Plan:
+    """Resolve a recipe; every mistake that can be known before a fit is a RecipeError here."""
+    hashes = {"train": content_hash(train), "a": content_hash(a), "b": content_hash(b)}
+    source = SourcePlan(
+        fingerprint=fingerprint("source", {**hashes, "schema": schema.model_dump(mode="json")}),
+        train=hashes["train"],
+        train_rows=train.num_rows,
+        a_rows=a.num_rows,
+        b_rows=b.num_rows,
+        schema_=schema,
+    )
+    Rules(recipe.rules, schema)  # raises for a rule that cannot run
+    planned = [_plan_job(recipe, index, job, source, train) for index, job in enumerate(recipe.jobs)]
+    models = {model.fingerprint: model for model, _ in planned}
+    jobs = tuple(job for _, job in planned)
+    _refuse_twins(jobs)
+    _refuse_different_schemas(jobs)
+    evaluators = {key: _evaluator_version(key, schema) for key in recipe.evaluators}
+    versions = versions_of(_BYTES_PACKAGES)
+    causes = {"source": source.fingerprint, "evaluators": evaluators, "versions": versions, "format": FORMAT}
+    return Plan(
+        fingerprint=fingerprint(
+            "plan", {**causes, "recipe": recipe_json(recipe), "jobs": [j.fingerprint for j in jobs]}
+        ),
+        identity=fingerprint(
+            "identity", {**causes, "recipe": _without_rows_and_seed(recipe), "codes": [_code(j) for j in jobs]}
+        ),
+        recipe=recipe,
+        source=source,
+        models=tuple(models.values()),
+        jobs=jobs,
+        versions=versions,
+    )
+
+
+def resolve_params(job: Job, kind: type[Generator], where: str) -> Params:
+    """The job's params checked by the generator's own model."""
+    try:
+        return kind.Params.parse(job.params)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        known = ", ".join(kind.Params.model_fields)
+        raise RecipeError(
+            f"{key}: {first['msg']}", where=f"{where}.params", hint=f"{job.generator} takes {known}"
+        ) from None
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Installed versions, without local build tags; packages that are absent are left out."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name).partition("+")[0]
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def recipe_json(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON with every default filled in."""
+    return recipe.model_dump(mode="json", by_alias=True)
+
+
+def _without_rows_and_seed(recipe: Recipe) -> dict[str, Any]:
+    plain = recipe_json(recipe)
+    plain.pop("seed")
+    for job in plain["jobs"]:
+        job.pop("rows")
+    return plain
+
+
+def _code(job: JobPlan) -> dict[str, Any]:
+    kind = registry.generator(job.generator)
+    codec = kind.codec.version if kind.codec else 0
+    return {
+        "generator": job.generator,
+        "version": kind.version,
+        "codec": codec,
+        "versions": versions_of(_MODEL_PACKAGES),
+    }
+
+
+def _plan_job(recipe: Recipe, index: int, job: Job, source: SourcePlan, train: pa.Table) -> tuple[ModelPlan, JobPlan]:
+    where = f"jobs.{index}"
+    kind = registry.generator(job.generator, where=where)
+    if kind.modality != source.schema_.modality:
+        raise RecipeError(
+            f"{job.generator} makes {kind.modality}, the source is {source.schema_.modality}", where=where
+        )
+    params = resolve_params(job, kind, where)
+    plain: dict[str, JsonValue] = params.model_dump(mode="json")
+    fit_params = {k: v for k, v in plain.items() if k not in kind.Params.sampling_only()}
+    schema = kind.schema(source.schema_, params)
+    model = fingerprint(
+        "model",
+        {
+            "generator": job.generator,
+            "version": kind.version,
+            "codec": kind.codec.version if kind.codec else 0,
+            "params": fit_params,
+            "train": source.train,
+            "schema": source.schema_.model_dump(mode="json"),
+            "seed": recipe.seed,
+            "versions": versions_of(_MODEL_PACKAGES),
+        },
+    )
+    conditions = {name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for name, c in job.where.items()}
+    causes = {
+        "model": model,
+        "params": plain,
+        "where": conditions,
+        "balance": job.balance,
+        "micro_batch": kind.micro_batch,
+    }
+    job_fingerprint = fingerprint("job", causes)
+    exact = kind.exact_conditions(source.schema_, params)
+    asked = [*job.where, *([job.balance] if job.balance else [])]
+    strata = _plan_strata(recipe, index, job_fingerprint, source.schema_, train)
+    return ModelPlan(fingerprint=model, generator=job.generator, params=fit_params, trains=kind.trains), JobPlan(
+        index=index,
+        fingerprint=job_fingerprint,
+        generator=job.generator,
+        params=plain,
+        model=model,
+        rows=job.rows,
+        micro_batch=kind.micro_batch,
+        exact=tuple(name for name in asked if name in exact),
+        by_rejection=tuple(name for name in asked if name not in exact),
+        strata=strata,
+        schema_=schema,
+    )
+
+
+def _plan_strata(
+    recipe: Recipe, index: int, job_fingerprint: str, schema: Schema, train: pa.Table
+) -> tuple[StratumPlan, ...]:
+    job = recipe.jobs[index]
+    columns = {
+        name: _column(schema, name, f"jobs.{index}") for name in [*job.where, *([job.balance] if job.balance else [])]
+    }
+    for name, condition in job.where.items():
+        _refuse_unseen(train, columns[name], condition, f"jobs.{index}.where.{name}")
+    matching = train.filter(meeting(train, job.where, columns))
+    if matching.num_rows == 0:
+        raise RecipeError(
+            "no train row meets all conditions together", where=f"jobs.{index}.where", hint="loosen one of them"
+        )
+    values = _balance_values(columns[job.balance], matching, index) if job.balance else [None]
+    filters: dict[str, object] = {"rules": list(recipe.rules), "copies_of_train": recipe.accept.copies_of_train}
+    strata = []
+    for place, value in enumerate(values):
+        rows = len(range(place, job.rows, len(values)))  # row r belongs to stratum r mod k
+        where: Mapping[str, Condition] = job.where if job.balance is None else {**job.where, job.balance: _is(value)}
+        label = ",".join(f"{name}={condition}" for name, condition in where.items()) or "all"
+        own = fingerprint("stratum", {"job": job_fingerprint, "value": None if job.balance is None else str(value)})
+        staging = fingerprint("staging", {"stratum": own, **filters})
+        strata.append(
+            StratumPlan(label=f"{index}:{label}", fingerprint=own, staging=staging, where=dict(where), rows=rows)
+        )
+    return tuple(strata)
+
+
+def _is(value: object) -> Condition:
+    return Condition.model_validate({"is": value if isinstance(value, bool | int | float | str) else str(value)})
+
+
+def _balance_values(column: Column, matching: pa.Table, index: int) -> list[object]:
+    where = f"jobs.{index}.balance"
+    if column.kind not in ("category", "boolean", "integer"):
+        hint = f"set source.columns.{column.name}.kind to category if its values are labels"
+        raise RecipeError(f"cannot balance {column.name}, a column of kind {column.kind}", where=where, hint=hint)
+    values = sorted(pc.unique(matching[column.name].drop_null()).to_pylist())
+    if not 1 <= len(values) <= _MAX_STRATA:
+        raise RecipeError(
+            f"cannot balance {column.name} over {len(values):,} values; 1 to {_MAX_STRATA:,} work", where=where
+        )
+    return values
+
+
+def _column(schema: Schema, name: str, where: str) -> Column:
+    if name not in schema:
+        raise RecipeError(f"the source has no column {name}", where=where, hint="columns: " + ", ".join(schema.names))
+    return schema[name]
+
+
+def _refuse_unseen(train: pa.Table, column: Column, condition: Condition, where: str) -> None:
+    """A value that train never shows cannot be made; say which one before anything is fitted."""
+    parts = [Condition.model_validate({"is": v}) for v in condition.in_] if condition.in_ is not None else [condition]
+    for part in parts:
+        if not pc.any(mask(train[column.name], part, column, where=where)).as_py():
+            hint = "check the spelling; conditions can only name values that the source holds"
+            raise RecipeError(f"no train row has {column.name} {part.operator} {part}", where=where, hint=hint)
+
+
+def _refuse_twins(jobs: tuple[JobPlan, ...]) -> None:
+    seen: dict[str, int] = {}
+    for job in jobs:
+        if (other := seen.setdefault(job.fingerprint, job.index)) != job.index:
+            hint = "they would make the same rows: join them into one with the sum of rows, or change a parameter"
+            raise RecipeError(
+                f"jobs.{other} and jobs.{job.index} are the same job", where=f"jobs.{job.index}", hint=hint
+            )
+
+
+def _refuse_different_schemas(jobs: tuple[JobPlan, ...]) -> None:
+    for job in jobs[1:]:
+        if job.schema_ != jobs[0].schema_:
+            what = f"{job.generator} makes other columns than {jobs[0].generator}; one dataset has one schema"
+            raise RecipeError(what, where=f"jobs.{job.index}")
+
+
+def _evaluator_version(key: str, schema: Schema) -> int:
+    kind = registry.evaluator(key, where="scores")
+    if kind.modality != schema.modality:
+        raise RecipeError(f"{key} measures {kind.modality}, the source is {schema.modality}", where="scores")
+    if kind.needs_target and schema.target is None:
+        raise RecipeError(
+            f"{key} needs a target", where="scores", hint="name the column to predict under source.target"
+        )
+    return kind.version

@@ -1,0 +1,194 @@
+"""Recipe files: YAML loaded safely, overrides from the command line, errors with file, line and the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from synthmill.errors import RecipeError
+from synthmill.spec import Recipe
+
+_MAX_BYTES = 1 << 20
+_MAX_NODES = 100_000  # aliases can make a small file explode
+
+Location = tuple[int | str, ...]
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; `overrides` are KEY=VALUE with dotted keys and YAML values: `jobs.0.rows=500`."""
+    tree = _read(path)
+    for override in overrides:
+        apply_override(tree, override)
+    try:
+        plain = _plain(tree, iter(range(_MAX_NODES)))
+    except StopIteration:
+        raise RecipeError("the recipe unfolds to over 100,000 values", where=str(path)) from None
+    try:
+        return Recipe.model_validate_json(json.dumps(plain))
+    except ValidationError as error:
+        raise _explain(error, tree, path) from None
+    except (TypeError, ValueError) as error:  # keys or values that JSON has no word for
+        raise RecipeError(f"the recipe holds something that is no plain value: {error}", where=str(path)) from None
+
+
+def save_overrides(path: Path, overrides: Sequence[str]) -> None:
+    """Write the overrides into the recipe file; comments and order are kept."""
+    tree = _read(path)
+    for override in overrides:
+        apply_override(tree, override)
+    text = StringIO()
+    _yaml().dump(tree, text)
+    aside = path.with_name(f".{path.name}.tmp")
+    aside.write_text(text.getvalue())
+    aside.replace(path)
+
+
+def apply_override(tree: CommentedMap, override: str) -> None:
+    """Set one dotted key in place; new keys may be added to mappings, and are checked with the rest."""
+    key, equals, text = override.partition("=")
+    where = f"--set {override}"
+    if not equals or not key:
+        raise RecipeError("an override is KEY=VALUE", where=where, hint="for example --set jobs.0.rows=500")
+    try:
+        value = _yaml().load(text)
+    except YAMLError as error:
+        raise RecipeError(f"{text!r} is no YAML value", where=where) from error
+    node: Any = tree
+    *parents, last = key.split(".")
+    for part in parents:
+        node = _child(node, part, where)
+    if isinstance(node, list):
+        node[_index(node, last, where)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise RecipeError(f"{'.'.join(parents)} is a single value and has no {last}", where=where)
+
+
+def _child(node: Any, part: str, where: str) -> Any:
+    if isinstance(node, list):
+        return node[_index(node, part, where)]
+    if isinstance(node, dict):
+        return node.setdefault(part, CommentedMap())
+    raise RecipeError(f"there is nothing below {part!r}", where=where)
+
+
+def _index(node: list[Any], part: str, where: str) -> int:
+    if not part.isdecimal() or int(part) >= len(node):
+        raise RecipeError(f"there is no entry {part}; the list has {len(node)}, counted from 0", where=where)
+    return int(part)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt")  # the round-trip loader builds plain values only, and knows lines
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    return yaml
+
+
+def _read(path: Path) -> CommentedMap:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise RecipeError("there is no such recipe", where=str(path), hint="recipes live in recipes/*.yaml") from None
+    except OSError as error:
+        raise RecipeError(f"cannot read the recipe: {error.strerror}", where=str(path)) from error
+    if len(raw) > _MAX_BYTES:
+        raise RecipeError(f"a recipe of {len(raw):,} bytes is refused; the limit is {_MAX_BYTES:,}", where=str(path))
+    try:
+        tree = _yaml().load(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise RecipeError("the recipe is not UTF-8 text", where=str(path)) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"not valid YAML: {error.problem}", where=f"{path}{line}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(f"not valid YAML: {str(error).splitlines()[0]}", where=str(path)) from error
+    if not isinstance(tree, CommentedMap):
+        raise RecipeError(
+            "a recipe is a mapping of keys to values", where=str(path), hint="`synthmill schema` shows it"
+        )
+    return tree
+
+
+def _plain(node: Any, budget: Iterator[int]) -> JsonValue:
+    next(budget)
+    match node:
+        case dict():
+            return {str(k): _plain(v, budget) for k, v in node.items()}
+        case list():
+            return [_plain(v, budget) for v in node]
+        case bool() | None:
+            return node
+        case int() | float():
+            return int(node) if isinstance(node, int) else float(node)
+        case _:
+            return node.isoformat() if isinstance(node, datetime | date) else str(node)
+
+
+def _explain(error: ValidationError, tree: CommentedMap, path: Path) -> RecipeError:
+    found = error.errors(include_url=False)
+    # A list whose items failed is then called too short: such echoes of an inner problem are left out.
+    problems = [p for p in found if not any(q["loc"][: len(p["loc"])] == p["loc"] != q["loc"] for q in found)]
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    location = tuple(part for part in first["loc"] if not _is_union_branch(part))
+    key = ".".join(map(str, location))
+    hint = f"and {len(problems) - 1} more problems" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
+        hint = f"did you mean {near[0]}?" if near else "`synthmill schema` prints every key"
+        what = f"unknown key {key}"
+    elif first["type"] == "missing":
+        what = f"{key} is missing"
+    else:
+        value = first["input"]
+        seen = "" if isinstance(value, dict | list) else f"; the recipe says {value!r}"
+        what = f"{key}: {first['msg'].removeprefix('Value error, ')}{seen}"
+    return RecipeError(what, where=f"{path}:{_line(tree, location)}", hint=hint)
+
+
+def _is_union_branch(part: int | str) -> bool:
+    """Pydantic names the branch of a union that it tried; no key of a recipe looks like these."""
+    return isinstance(part, str) and (
+        part.startswith(("Holdout", "constrained-", "function-")) or part in ("float", "str", "int", "bool")
+    )
+
+
+def _line(tree: Any, location: Location) -> int:
+    line, node = 1, tree
+    for part in location:
+        try:
+            position = node.lc.item(part) if isinstance(node, CommentedSeq) else node.lc.key(part)
+            line, node = position[0] + 1, node[part]
+        except (KeyError, IndexError, TypeError, AttributeError):
+            break
+    return line
+
+
+def _known_keys(location: Location) -> list[str]:
+    """The keys of the model at `location` of a recipe."""
+    model: type[BaseModel] | None = Recipe
+    for part in location:
+        if isinstance(part, int) or model is None:
+            continue
+        info = model.model_fields.get(part)
+        model = _model_in(info.annotation) if info else model
+    return [info.alias or name for name, info in model.model_fields.items()] if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model), None)

@@ -1,0 +1,126 @@
+"""The recipe: one YAML file, one dataset. Frozen, and an unknown key is an error with its line and the nearest known key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from synthmill.columns import Kind
+from synthmill.conditions import Condition
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
+
+
+class Part(BaseModel):
+    """What every part of a recipe shares."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class ColumnOverride(Part):
+    """What the person knows better than the inference."""
+
+    kind: Kind | None = Field(default=None, description="how the column is modelled and measured")
+
+
+class HoldoutBy(Part):
+    """All rows with one value of a column go to one side, so that a person or a shop is never on both."""
+
+    by: str = Field(description="the column whose values stay together")
+
+
+class HoldoutAfter(Part):
+    """Train on the past, hold out what came after."""
+
+    after: str = Field(description="ISO date; later rows are the holdout")
+    column: str | None = Field(default=None, description="needed where there are several date columns")
+
+
+Holdout = Annotated[float, Field(gt=0, lt=1)] | HoldoutBy | HoldoutAfter | str
+
+
+class Source(Part):
+    """The real data."""
+
+    path: str = Field(
+        min_length=1, description="csv, tsv, jsonl, parquet, a folder of images, sklearn:NAME, statsmodels:NAME"
+    )
+    target: str | None = Field(default=None, description="the column that utility is measured on")
+    holdout: Holdout = Field(default=0.2, description="a share, {by: COLUMN}, {after: DATE}, or a file of its own")
+    columns: dict[str, ColumnOverride] = Field(default_factory=dict, description="overrides of the inferred types")
+
+
+class Job(Part):
+    """One generator asked for a number of accepted rows, under conditions."""
+
+    generator: Key = Field(description="its file: table/vae is generators/table/vae.py")
+    rows: int = Field(ge=1, le=10**12, description="accepted rows to make, exactly")
+    balance: str | None = Field(default=None, description="a column whose train values get equal shares")
+    where: dict[str, Condition] = Field(default_factory=dict, description="conditions that every row meets")
+    params: dict[str, JsonValue] = Field(default_factory=dict, description="the generator's own parameters")
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Job:
+        if self.balance is not None and self.balance in self.where:
+            raise ValueError(f"balance and where both name {self.balance}; keep one")
+        return self
+
+
+class Accept(Part):
+    """Which candidates become rows, and when to give up."""
+
+    unique: bool = Field(default=False, description="drop rows equal to an earlier one of the same job")
+    copies_of_train: Literal["count", "reject"] = Field(default="count", description="rows equal to a train row")
+    candidates_per_row: float = Field(
+        default=20.0, ge=1, le=1e6, description="stop a stratum after this many candidates a row"
+    )
+    max_failed: float = Field(
+        default=0.001, ge=0, le=1, description="share of a job's candidates that failures may cost"
+    )
+
+
+class Gate(Part):
+    """A bound that blocks the release: raw, relative to the ceiling, or on the scale from floor (0) to ceiling (1)."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    of: Literal["value", "ceiling", "normalised"] = "value"
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Gate:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give exactly one of at_least, at_most")
+        return self
+
+
+class ReleaseOptions(Part):
+    """How the dataset is written and described."""
+
+    rows_per_file: int = Field(default=100_000, ge=1, le=10**8)
+    include_real: bool = Field(default=False, description="also ship the train rows, in data-real/")
+    licence: str | None = Field(default=None, description="SPDX identifier for the card")
+    description: str = Field(default="", max_length=10_000, description="what the data is for, in the card")
+
+
+class Recipe(Part):
+    """A recipe. Everything has a default but `dataset`, `source.path` and one job."""
+
+    format: Literal[1] = 1
+    dataset: Name = Field(description="name of the released dataset")
+    source: Source
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    jobs: tuple[Job, ...] = Field(min_length=1, max_length=1000)
+    rules: tuple[str, ...] = Field(
+        default=(), max_length=1000, description="SQL boolean expressions over the columns; NULL passes"
+    )
+    accept: Accept = Accept()
+    scores: tuple[Key, ...] = Field(default=(), description="evaluators to run; those that a gate names are added")
+    gates: dict[Key, Gate] = Field(default_factory=dict)
+    release: ReleaseOptions = ReleaseOptions()
+
+    @property
+    def evaluators(self) -> tuple[str, ...]:
+        """The evaluators asked for by scores and gates, each once, in the recipe's order."""
+        return tuple(dict.fromkeys((*self.scores, *self.gates)))

@@ -1,0 +1,42 @@
+"""Where everything lies in the state folder. Real rows, models, shards, candidates: all named by fingerprint, none released from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state folder. Deleting it loses work, never a release."""
+
+    root: Path
+
+    def source(self, fingerprint: str) -> Path:
+        """Folder of the split source: train.parquet, a.parquet, b.parquet."""
+        return self.root / "sources" / fingerprint
+
+    def model(self, fingerprint: str) -> Path:
+        """Folder of a fitted model: files/ and receipt.json."""
+        return self.root / "models" / fingerprint
+
+    def staging(self, fingerprint: str) -> Path:
+        """Folder of one stratum's shards and receipts under one set of filters."""
+        return self.root / "shards" / fingerprint
+
+    def candidate(self, plan: str) -> Path:
+        """Folder of a plan's assembled dataset; complete when it holds manifest.json."""
+        return self.root / "candidates" / plan
+
+    def scores(self, plan: str) -> Path:
+        """The scores of a plan's candidate."""
+        return self.root / "scores" / f"{plan}.json"
+
+    def lock(self, name: str) -> Path:
+        """A lock file; always local."""
+        return self.root / "locks" / f"{name}.lock"
+
+    @property
+    def scratch(self) -> Path:
+        """Unfinished work that a kill may leave behind; cleared when the plan's lock is taken."""
+        return self.root / "scratch"

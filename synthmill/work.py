@@ -1,0 +1,271 @@
+"""The work itself, as plain functions: fit a model, make a shard. No Ray, no Prefect, no state folder.
+
+What goes in and out crosses processes and machines, so it is plain values and bytes. Both engines call these, each in a process
+of its own, and get the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from synthmill import registry
+from synthmill.columns import Schema
+from synthmill.conditions import Condition, meeting
+from synthmill.generator import FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData
+from synthmill.plan import JobPlan, ModelPlan
+from synthmill.rows import row_hashes
+from synthmill.rules import Rules
+from synthmill.seeds import derive, uniforms
+from synthmill.store.staging import STAGING_FIELDS, Level, shard_bytes
+
+GIVEN_STEP = 2**32 - 1  # the step of the uniform that draws given values; generators count theirs from 0
+_COPY_REASON = "copy of a train row"
+_CONDITION_REASON = "condition not met"
+
+
+@dataclass(frozen=True, slots=True)
+class FitTask:
+    """Everything a fit needs."""
+
+    model: ModelPlan
+    schema: Schema
+    seed: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A model as files (relative path -> bytes), and how it came about."""
+
+    files: Mapping[str, bytes]
+    report: FitReport
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A range of candidates of one stratum: the unit of work and retry."""
+
+    job: int
+    place: int  # of the stratum in its job
+    stratum: str
+    start: int
+    stop: int
+    attempt: int = 1
+
+    def __str__(self) -> str:
+        return f"shard {self.job}.{self.place} [{self.start:,}, {self.stop:,})"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedShard:
+    """A finished shard: its Parquet bytes, or the content hash under which the actor stored them itself."""
+
+    data: bytes
+    file: str
+    rows: int
+    rejects: Mapping[str, int]
+    seconds: float
+    level: Level = "bitwise"
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StratumKit:
+    """One stratum as an actor needs it: its key, its conditions, and the train values that leave a choice."""
+
+    fingerprint: str
+    staging: str
+    where: Mapping[str, Condition]
+    given: pa.Table  # distinct values of the exact condition columns in matching train rows
+    weights: NDArray[np.float64]  # how often each occurs
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """All that makes shards of one job: goes to the actors once, through the object store."""
+
+    job: JobPlan
+    files: Mapping[str, bytes]
+    strata: tuple[StratumKit, ...]
+    source: Schema
+    rules: tuple[str, ...]
+    reject_copies: bool
+    train_hashes: pa.Array  # fixed_size_binary(16)
+    device: str
+
+
+def fit_model(task: FitTask, train: pa.Table, progress: FitProgress) -> FittedModel:
+    """Fit one model on the train rows."""
+    kind = registry.generator(task.model.generator)
+    _set_threads(kind)
+    started = time.monotonic()
+    generator = kind(kind.Params.parse(task.model.params))
+    report = generator.fit(
+        TrainData(train, task.schema), seed=derive(task.seed, "fit"), device=task.device, progress=progress
+    )
+    with TemporaryDirectory(prefix="synthmill-fit-") as name:
+        folder = Path(name)
+        generator.save(folder)
+        files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return FittedModel(files, report, time.monotonic() - started)
+
+
+def make_kit(
+    job: JobPlan,
+    files: Mapping[str, bytes],
+    source: Schema,
+    train: pa.Table,
+    *,
+    rules: tuple[str, ...],
+    reject_copies: bool,
+    device: str,
+) -> Kit:
+    """Gather what the actors of a job need; real values leave here only for actors, never for a release."""
+    columns = {name: source[name] for stratum in job.strata for name in stratum.where}
+    strata = []
+    for stratum in job.strata:
+        exact = [name for name in stratum.where if name in job.exact]
+        matching = train.filter(meeting(train, stratum.where, columns)).select(exact)
+        given, weights = _distinct(matching, exact)
+        strata.append(StratumKit(stratum.fingerprint, stratum.staging, stratum.where, given, weights))
+    hashes = pc.unique(as_binary(row_hashes(train, source.names)))
+    return Kit(job, files, tuple(strata), source, rules, reject_copies, hashes, device)
+
+
+def _distinct(table: pa.Table, names: list[str]) -> tuple[pa.Table, NDArray[np.float64]]:
+    """Distinct rows in sorted order with their shares; no columns, no rows."""
+    if not names:
+        return table, np.zeros(0)
+    grouped = (
+        table.append_column("", pa.nulls(table.num_rows, pa.int8()))
+        .group_by(names)
+        .aggregate([("", "count", pc.CountOptions(mode="all"))])
+    )
+    counted = grouped.sort_by([(name, "ascending") for name in names])
+    counts = counted["_count"].to_numpy().astype(np.float64)
+    return counted.select(names), counts / counts.sum()
+
+
+class Sampler:
+    """A loaded generator with its filters; makes any shard of its job."""
+
+    def __init__(self, kit: Kit) -> None:
+        kind = registry.generator(kit.job.generator)
+        _set_threads(kind)
+        self._kit, self._rules = kit, Rules(kit.rules, kit.source)
+        self._columns = {name: kit.source[name] for stratum in kit.strata for name in stratum.where}
+        params = kind.Params.parse(kit.job.params)
+        with TemporaryDirectory(prefix="synthmill-model-") as name:
+            for path, data in kit.files.items():
+                target = Path(name) / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            self._generator: Generator = kind.load(Path(name), params, device=kit.device)
+
+    def make(self, shard: Shard) -> StagedShard:
+        """Make and filter every candidate of the shard; the same shard gives the same bytes."""
+        started = time.monotonic()
+        batches, usage = [], Counter[str]()
+        for first in range(shard.start, shard.stop, self._kit.job.micro_batch):
+            sampled, staged = self._make_batch(self._kit.strata[shard.place], first)
+            batches.append(staged)
+            usage.update(sampled.usage)
+        table = pa.concat_tables(batches).slice(0, shard.stop - shard.start)
+        reasons = {
+            e["values"]: e["counts"] for e in pc.value_counts(table["_reject"]).to_pylist() if e["values"] is not None
+        }
+        rows = table["_reject"].null_count
+        return StagedShard(
+            shard_bytes(table), "", rows, reasons, time.monotonic() - started, _level(self._kit.device), usage
+        )
+
+    def _make_batch(self, stratum: StratumKit, first: int) -> tuple[Sampled, pa.Table]:
+        candidates = np.arange(first, first + self._kit.job.micro_batch, dtype=np.int64)
+        given = _draw_given(stratum, candidates)
+        request = SampleRequest(
+            candidates=candidates,
+            key=derive(stratum.fingerprint, "noise"),
+            given=given,
+            mask=np.ones((len(candidates), given.num_columns), dtype=np.bool_),
+        )
+        sampled = self._generator.sample(request)
+        return sampled, self._stage(stratum, candidates, sampled)
+
+    def _stage(self, stratum: StratumKit, candidates: NDArray[np.int64], sampled: Sampled) -> pa.Table:
+        """One row per candidate: cells where accepted, the reason where not."""
+        table = sampled.table.cast(self._kit.job.schema_.arrow)
+        reject = np.full(table.num_rows, None, dtype=object)
+        reject[~meeting(table, stratum.where, self._columns).to_numpy()] = _CONDITION_REASON
+        for number, broken in enumerate(self._rules.broken(table)):
+            reject[broken.to_numpy() & (reject == None)] = f"rule {number}"  # noqa: E711 - elementwise
+        hashes = as_binary(row_hashes(table, self._kit.source.names))
+        copy = pc.is_in(hashes, value_set=self._kit.train_hashes).to_numpy(zero_copy_only=False)
+        if self._kit.reject_copies:
+            reject[copy & (reject == None)] = _COPY_REASON  # noqa: E711
+        order = np.argsort(sampled.candidates, kind="stable")
+        staged = table.append_column("_candidate", pa.array(sampled.candidates))
+        for column, values in zip(
+            STAGING_FIELDS[1:], (pa.array(reject, pa.string()), pa.array(copy), hashes), strict=True
+        ):
+            staged = staged.append_column(column, values)
+        return _blank_rejects(_with_lost(staged.take(order), candidates, sampled.rejects))
+
+
+def _with_lost(staged: pa.Table, candidates: NDArray[np.int64], rejects: Mapping[int, str]) -> pa.Table:
+    """Add a row for every candidate that the generator itself gave up, so that each number is there once."""
+    missing = np.setdiff1d(candidates, staged["_candidate"].to_numpy())
+    if len(missing) == 0:
+        return staged
+    columns = {field.name: pa.nulls(len(missing), field.type) for field in staged.schema}
+    columns["_candidate"] = pa.array(missing)
+    columns["_reject"] = pa.array([rejects.get(int(c), "not made") for c in missing], pa.string())
+    columns["_copy"] = pa.array(np.zeros(len(missing), dtype=np.bool_))
+    return pa.concat_tables([staged, pa.table(columns, schema=staged.schema)]).sort_by("_candidate")
+
+
+def _blank_rejects(staged: pa.Table) -> pa.Table:
+    """Rejected candidates keep their number and reason alone."""
+    kept = staged["_reject"].is_null()
+    own = {field.name for field in STAGING_FIELDS} - {"_hash"}
+    columns = [
+        c if n in own else pc.if_else(kept, c, pa.scalar(None, c.type))
+        for n, c in zip(staged.column_names, staged.columns, strict=True)
+    ]
+    return pa.table(columns, schema=staged.schema)
+
+
+def _draw_given(stratum: StratumKit, candidates: NDArray[np.int64]) -> pa.Table:
+    """One row of given values per candidate, drawn from matching train rows by one uniform each."""
+    if stratum.given.num_columns == 0:
+        return stratum.given
+    draws = uniforms(derive(stratum.fingerprint, "noise"), candidates, GIVEN_STEP, 1)[:, 0]
+    rows = np.searchsorted(np.cumsum(stratum.weights), draws, side="right")
+    return stratum.given.take(pa.array(np.minimum(rows, len(stratum.weights) - 1)))
+
+
+def as_binary(hashes: NDArray[np.uint64]) -> pa.Array:
+    """128-bit hashes (rows, 2) as fixed-size binary."""
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(16), len(hashes), [None, pa.py_buffer(np.ascontiguousarray(hashes))]
+    )
+
+
+def _level(device: str) -> Level:
+    return "bitwise" if device == "cpu" else "statistical"
+
+
+def _set_threads(kind: type[Generator]) -> None:
+    import torch
+
+    torch.set_num_threads(kind.threads)
