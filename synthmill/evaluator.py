@@ -47,7 +47,10 @@ class References:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """`scores`: name below the evaluator's key ("" for the key itself) -> value. `tables`: details for the report, name -> rows."""
+    """`scores`: name below the evaluator's key ("" for the key itself) -> value. `tables`: details for the report, name -> rows.
+
+    NaN says that the rows do not define the value (a target that never varies); the score is then `undetermined`.
+    """
 
     scores: Mapping[str, float]
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class Evaluator(ABC):
     needs_target: ClassVar[bool] = False
     threads: ClassVar[int] = 1
     minimum_rows: ClassVar[int] = 200  # a side; below it the score is undetermined
+    maximum_rows: ClassVar[int] = 16_000  # a side; more are not drawn
 
     def prepare(self, train: pa.Table, schema: Schema, *, seed: int) -> object | None:
         """Work done once on all train rows (a feature extractor, say), handed to every `measure` as `references.features`."""
@@ -86,6 +90,8 @@ class Score(BaseModel):
     ceiling: float | None = None
     normalised: float | None = None
     interval: tuple[float, float] | None = None  # of `value`, 95 %
+    ceiling_interval: tuple[float, float] | None = None
+    normalised_interval: tuple[float, float] | None = None
     rows: int = 0  # a side
     status: Status = "ok"
     reason: str = ""
