@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from synthmill.columns import Column
+from synthmill.dtypes import moment
 from synthmill.errors import RecipeError
 
 Value = bool | int | float | str
@@ -48,13 +49,17 @@ def mask(
     given = condition.in_ if condition.in_ is not None else condition.between or (condition.is_,)
     try:
         wanted = pa.array([_parse(v, column) for v in given], type=column.arrow)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError, OverflowError) as error:
         raise RecipeError(
             f"column {column.name} holds {column.dtype}, and {condition} cannot be read as that",
             where=where,
             hint="give a value of the column's type, or override its kind under source.columns",
         ) from error
+    if column.dtype == "double":  # is_in tells -0.0 from 0.0
+        values, wanted = pc.add(values, 0.0), pc.add(wanted, 0.0)
     if condition.between is not None:
+        if pc.greater(wanted[0], wanted[1]).as_py():
+            raise RecipeError(f"{condition}: the lowest value is above the highest", where=where, hint="swap the two")
         met = pc.and_(pc.greater_equal(values, wanted[0]), pc.less_equal(values, wanted[1]))
     else:
         met = pc.is_in(values, value_set=wanted)
@@ -62,12 +67,12 @@ def mask(
 
 
 def _parse(value: Value | None, column: Column) -> object:
-    if isinstance(value, bool) != (column.dtype == "bool") or (
-        isinstance(value, str) and column.dtype in ("int64", "double")
-    ):
+    is_text_for_number = isinstance(value, str) and column.dtype in ("int64", "double")
+    is_cut = isinstance(value, float) and column.dtype == "int64" and not value.is_integer()
+    if isinstance(value, bool) != (column.dtype == "bool") or is_text_for_number or is_cut:
         raise TypeError(value)
     if column.dtype in ("timestamp", "date32", "time64"):
-        return pa.scalar(str(value)).cast(column.arrow).as_py()
+        return moment(str(value), column.arrow)
     return str(value) if column.dtype == "string" else value
 
 
