@@ -1,0 +1,197 @@
+"""The git that a workspace needs: read blobs, build a commit beside the user's index, tag, push.
+
+All of Synthmill's calls of the git executable are here. A commit is built in an index of our own from HEAD's tree with our
+paths alone replaced, so that nothing which the user has staged or edited elsewhere is ever committed with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthmill.errors import ReleaseError
+
+_OUR_NAME = "Synthmill <synthmill@localhost>"
+# Left in the environment by a git hook, they would point us at another repository or at the user's index.
+_FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+# DESIGN's second law needs an fsync of what git writes; a detached gc would keep the inherited lock for its whole life.
+_SETTINGS = ("-c", "core.fsync=all", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
+_INDEX_LOCK_WAIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """The repository whose top folder is `root`; `lock_fd` is the workspace lock that every child inherits."""
+
+    root: Path
+    lock_fd: int | None = None
+    author: str = _OUR_NAME
+
+    def run(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
+        """Standard output of `git ARGUMENTS`, stripped; ReleaseError with git's own last words where it fails."""
+        done = self._start(*arguments, stdin=stdin, env=env)
+        if done.returncode != 0:
+            words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
+            reason = next((line for line in words if line.startswith(("fatal:", "error:"))), words[-1])
+            raise ReleaseError(
+                f"git {arguments[0]} failed: {reason}", where=str(self.root), hint="\n  ".join(words[-4:])
+            )
+        return done.stdout.decode().strip()
+
+    def answer(self, *arguments: str) -> str | None:
+        """Like `run`, but a question: None where git says no."""
+        done = self._start(*arguments)
+        return done.stdout.decode().strip() if done.returncode == 0 else None
+
+    def head(self) -> str | None:
+        """The commit that HEAD names, None in a repository without one."""
+        return self.answer("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+
+    def read(self, revision: str | None, path: str) -> bytes | None:
+        """The bytes of `path` at a revision (in the user's index where it is ""), None where it is not there."""
+        if revision is None:
+            return None
+        done = self._start("cat-file", "blob", f"{revision}:{path}")
+        return done.stdout if done.returncode == 0 else None
+
+    def unmerged(self, paths: Sequence[str]) -> list[str]:
+        """Those of `paths` that a merge has left in conflict."""
+        lines = self.run("ls-files", "--unmerged", "--", *paths).splitlines()
+        return sorted({line.partition("\t")[2] for line in lines})
+
+    def git_path(self, name: str) -> Path:
+        """Where git keeps one of its own files, linked work trees included."""
+        return self.root / self.run("rev-parse", "--git-path", name)
+
+    def commit(self, files: Mapping[str, bytes], parent: str | None, message: str) -> str:
+        """A commit on top of `parent` in which `files` alone are replaced; no ref names it yet."""
+        index = self.git_path("synthmill-index")
+        index.unlink(missing_ok=True)
+        private = {"GIT_INDEX_FILE": str(index)}
+        self.run("read-tree", parent or "--empty", env=private)
+        self.run("update-index", "--index-info", stdin=self._entries(files), env=private)
+        tree = self.run("write-tree", env=private)
+        index.unlink()
+        above = ("-p", parent) if parent else ()
+        return self.run("commit-tree", tree, *above, "-m", message, env=self._identity())
+
+    def advance(self, new: str, old: str | None, reason: str) -> bool:
+        """Move the branch from `old` to `new`; False where somebody else has moved it meanwhile."""
+        try:
+            self.run("update-ref", "-m", f"synthmill: {reason}", "HEAD", new, old or "")
+        except ReleaseError:
+            if self.head() != old:
+                return False
+            raise
+        return True
+
+    def stage(self, files: Mapping[str, bytes]) -> None:
+        """Bring the user's index in line for `files`, and leave everything else in it as it is.
+
+        It works under git's own index.lock. That lock is a hard link of a file of ours, so that one left by a killed run
+        can be told from the lock of a user's git (`drop_stale_locks`).
+        """
+        index, lock, ours = (self.git_path(name) for name in ("index", "index.lock", "synthmill-marker"))
+        draft = self.git_path("synthmill-index")
+        ours.touch()
+        self._take_index_lock(ours, lock)
+        try:
+            draft.unlink(missing_ok=True)
+            if index.exists():
+                shutil.copyfile(index, draft)
+            env = {"GIT_INDEX_FILE": str(draft)}
+            self.run("update-index", "--index-info", stdin=self._entries(files), env=env)
+            self._start("update-index", "-q", "--refresh", env=env)  # 1 where the user has edits: not our affair
+            draft.replace(index)
+        finally:
+            lock.unlink()
+            ours.unlink()
+
+    def drop_stale_locks(self) -> None:
+        """Remove what a killed run of ours left; call it with the workspace lock, when no child of ours lives."""
+        lock, ours = self.git_path("index.lock"), self.git_path("synthmill-marker")
+        if lock.exists() and ours.exists() and lock.samefile(ours):
+            lock.unlink()
+        for name in ("synthmill-marker", "synthmill-index", "synthmill-index.lock"):
+            self.git_path(name).unlink(missing_ok=True)
+        # Nobody but Synthmill, under the lock we hold, writes these tags.
+        for left in self.git_path("refs/tags").glob("*@v*.lock"):
+            left.unlink()
+
+    def tag(self, name: str, commit: str) -> None:
+        """An annotated tag (GTO and DVC do not see a lightweight one)."""
+        self.run("tag", "--annotate", name, commit, "-m", name, env=self._identity())
+
+    def remote(self) -> str | None:
+        """The git remote to push to: the branch's own, else `origin`, else the only one; None where there is none."""
+        branch = self.answer("symbolic-ref", "--quiet", "--short", "HEAD")
+        own = self.answer("config", f"branch.{branch}.remote") if branch else None
+        names = self.run("remote").splitlines()
+        if own in names:
+            return own
+        return "origin" if "origin" in names else names[0] if len(names) == 1 else None
+
+    def publish(self, tag: str) -> None:
+        """Push the branch and the tag, both or neither, where there is a remote; once, so that a later run needs no network."""
+        remote, pushed = self.remote(), f"refs/synthmill/pushed/{tag}"
+        if remote is None or self.answer("rev-parse", "--verify", "--quiet", pushed):
+            return
+        branch = self.answer("symbolic-ref", "--quiet", "HEAD")
+        refs = [f"HEAD:{branch}"] if branch else []
+        self.run("push", "--atomic", "--quiet", remote, *refs, f"refs/tags/{tag}")
+        self.run("update-ref", pushed, f"refs/tags/{tag}")
+
+    def _take_index_lock(self, ours: Path, lock: Path) -> None:
+        deadline = time.monotonic() + _INDEX_LOCK_WAIT_S
+        while True:
+            try:
+                os.link(ours, lock)
+            except FileExistsError:
+                if time.monotonic() > deadline:
+                    ours.unlink()
+                    raise ReleaseError(
+                        "another git process holds the index",
+                        where=str(lock),
+                        hint="Wait for it; if no git runs here, remove that file. Then run again.",
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def _entries(self, files: Mapping[str, bytes]) -> bytes:
+        """Lines for `update-index --index-info`, with the blobs written."""
+        hashes = {path: self.run("hash-object", "-w", "--stdin", stdin=content) for path, content in files.items()}
+        return "".join(f"100644 {blob}\t{path}\n" for path, blob in hashes.items()).encode()
+
+    def _identity(self) -> dict[str, str]:
+        """Nothing where git knows who commits; else the workspace's author, so that a bare machine can release."""
+        if self.answer("-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"):
+            return {}
+        name, _, mail = self.author.rstrip(">").partition(" <")
+        return {
+            f"GIT_{role}_{part}": text
+            for role in ("AUTHOR", "COMMITTER")
+            for part, text in (("NAME", name), ("EMAIL", mail))
+        }
+
+    def _start(
+        self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        try:
+            return subprocess.run(
+                ["git", *_SETTINGS, *arguments],
+                cwd=self.root,
+                env={**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **(env or {})},
+                input=stdin or b"",
+                capture_output=True,
+                pass_fds=() if self.lock_fd is None else (self.lock_fd,),
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise ReleaseError("git is not installed", hint="Install git, and see that it is on PATH.") from error

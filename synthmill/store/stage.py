@@ -1,0 +1,148 @@
+"""The one stage of a dataset, as text: in dvc.yaml, which people edit, and in dvc.lock, which DVC writes.
+
+Every function takes the text of a whole file and gives it back with one dataset's stage replaced; comments, order and the
+stages of others stay. So a commit can hold HEAD's file with our stage alone in it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from synthmill.errors import WorkspaceError
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What dvc.yaml says of a dataset; all paths are relative to the workspace."""
+
+    dataset: str
+    recipe: str
+    deps: tuple[str, ...]
+
+    @property
+    def out(self) -> str:
+        """The dataset's folder."""
+        return f"datasets/{self.dataset}"
+
+    @property
+    def metric(self) -> str:
+        """The scores, in git and not in DVC's cache."""
+        return f"metrics/{self.dataset}.json"
+
+    def fields(self) -> dict[str, object]:
+        """The stage as DVC reads it. `persist`: DVC would delete the out before it runs the command."""
+        return {
+            "cmd": f"synthmill run {self.recipe} --place",
+            "deps": list(dict.fromkeys((self.recipe, *self.deps))),
+            "outs": [{self.out: {"persist": True}}],
+            "metrics": [{self.metric: {"cache": False}}],
+        }
+
+
+def write_stage(text: str, stage: Stage) -> str:
+    """The text of dvc.yaml with this stage and its artifact in it; the same text where they already are."""
+    document = _load(text, "dvc.yaml")
+    wanted: dict[tuple[str, str], dict[str, object]] = {
+        ("stages", stage.dataset): stage.fields(),
+        ("artifacts", stage.dataset): {"path": stage.out, "type": "dataset"},
+    }
+    is_changed = False
+    for (section, name), fields in wanted.items():
+        entry = _child(_child(document, section), name)
+        for key, value in fields.items():
+            if entry.get(key) != value:
+                entry[key] = value
+                is_changed = True
+    if not is_changed:
+        return text
+    # ruamel keeps no comment of a file that holds nothing else
+    return text + _dump(document) if text.strip() and _is_empty(text) else _dump(document)
+
+
+def read_entry(text: str, dataset: str) -> Mapping[str, object] | None:
+    """The dataset's entry in the text of dvc.lock, as plain values."""
+    entry = (_load(text, "dvc.lock").get("stages") or {}).get(dataset)
+    return None if entry is None else _plain_map(entry)
+
+
+def write_entry(text: str, dataset: str, entry: Mapping[str, object]) -> str:
+    """The text of dvc.lock with the dataset's entry replaced."""
+    if read_entry(text, dataset) == entry:
+        return text
+    document = _load(text, "dvc.lock")
+    document.setdefault("schema", "2.0")
+    _child(document, "stages")[dataset] = entry
+    return _dump(document)
+
+
+def read_address(text: str, dataset: str) -> str | None:
+    """The content address that dvc.lock holds for the dataset's folder."""
+    outs = (read_entry(text, dataset) or {}).get("outs")
+    folder = Stage(dataset, "", ()).out
+    found = [out for out in outs if out["path"] == folder] if isinstance(outs, list) else []
+    return str(found[0]["md5"]) if found else None
+
+
+def say_the_same(one: str, other: str) -> bool:
+    """Whether two texts of one file differ in comments and layout at most."""
+    return bool(_load(one, "dvc.yaml") == _load(other, "dvc.yaml"))
+
+
+def _yaml() -> YAML:
+    yaml = YAML()  # the round-trip loader: safe, and keeps comments
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # a folded command is hard to read and to diff
+    return yaml
+
+
+def _load(text: str, file: str) -> CommentedMap:
+    try:
+        document = _yaml().load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else file
+        raise WorkspaceError("the file is no valid YAML", where=where, hint="Mend it and run again.") from error
+    if document is None:
+        return CommentedMap()
+    if not isinstance(document, CommentedMap):
+        raise WorkspaceError("the file is no mapping of keys", where=file, hint="`git checkout` it and run again.")
+    return document
+
+
+def _dump(document: CommentedMap) -> str:
+    stream = io.StringIO()
+    _yaml().dump(document, stream)
+    return stream.getvalue()
+
+
+def _child(parent: CommentedMap, key: str) -> CommentedMap:
+    if parent.get(key) is None:
+        parent[key] = CommentedMap()
+    child = parent[key]
+    if not isinstance(child, CommentedMap):
+        raise WorkspaceError(f"`{key}` is no mapping", where="dvc.yaml", hint="Mend it and run again.")
+    return child
+
+
+def _is_empty(text: str) -> bool:
+    return _yaml().load(text) is None
+
+
+def _plain_map(value: Mapping[str, object]) -> dict[str, object]:
+    return {str(key): _plain(item) for key, item in value.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _plain_map(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    return value

@@ -1,0 +1,168 @@
+"""A workspace: a git and DVC repository with recipes/, dvc.yaml, prefect.yaml and Synthmill's settings in synthmill.toml.
+
+ws = create(Path("data"))                 # `synthmill init data`
+ws = find(Path.cwd())                     # from any folder below it
+place(ws, request)                        # release_steps.py: `--place`
+release(ws, request, print)               # release_steps.py: `--release`
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synthmill.errors import WorkspaceError
+from synthmill.store.dvc import SITE_CACHE, Dvc
+from synthmill.store.files import publish_bytes
+from synthmill.store.git import Git
+from synthmill.store.lock import Progress, hold
+
+_SETTINGS = "synthmill.toml"
+_IGNORED = ("/.synthmill/", "/datasets/*/", "/remote/", ".tmp-*")
+_DVC_CONFIG = """\
+[core]
+    remote = storage
+    analytics = false
+    check_update = false
+[cache]
+    type = "reflink,hardlink,copy"
+['remote "storage"']
+    url = {remote}
+"""
+# Local to this copy of the workspace, because DVC takes no relative path here.
+_DVC_LOCAL_CONFIG = """\
+[core]
+    site_cache_dir = {site}
+"""
+
+
+class Settings(BaseModel):
+    """synthmill.toml; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: str = ".synthmill"
+    sources: tuple[str, ...] = ()  # prefixes of remote sources that a recipe may name
+    author: str = "Synthmill <synthmill@localhost>"  # of release commits, where git has no identity
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace that was found; `state` is absolute."""
+
+    root: Path
+    settings: Settings
+
+    @property
+    def state(self) -> Path:
+        """Models, receipts and candidates. Locks and unfinished work are in `.synthmill/` always."""
+        return self.root / self.settings.state
+
+    @contextmanager
+    def lock(self, progress: Progress) -> Iterator[tuple[Git, Dvc]]:
+        """Git and DVC whose children share the workspace lock, held until the block ends."""
+        with hold(self.root, progress) as descriptor:
+            git = Git(self.root, descriptor, self.settings.author)
+            git.drop_stale_locks()
+            yield git, Dvc(self.root, descriptor)
+
+
+def find(start: Path) -> Workspace:
+    """The workspace that `start` lies in; WorkspaceError where there is none, or a part of it is missing."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / _SETTINGS).is_file():
+            return _open(folder)
+    raise WorkspaceError(
+        "this is no Synthmill workspace",
+        where=str(start),
+        hint=f"`synthmill init DIR` makes one; a folder is one when it holds {_SETTINGS}.",
+    )
+
+
+def create(path: Path, *, remote: Path | None = None) -> Workspace:
+    """Make the folder a workspace, and commit what was made; what is already there is kept, so a second call mends a first.
+
+    `remote` is the folder of the DVC remote, `path/remote` by default. It is written as an absolute path, so that a clone on
+    this machine reads from it.
+    """
+    root = path.resolve()
+    if root.exists() and not root.is_dir():
+        raise WorkspaceError("a file is in the way", where=str(path), hint="Name a new folder, or an empty one.")
+    storage = (remote or root / "remote").resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    storage.mkdir(parents=True, exist_ok=True)
+    if not (root / ".git").exists():
+        Git(root).run("init", "--quiet", "--initial-branch=main")
+    _ignore(root / ".gitignore")
+    workspace = Workspace(root, Settings())
+    with workspace.lock(lambda line: None) as (git, dvc):
+        if not (root / ".dvc" / "config").exists():
+            dvc.init()
+        _write_missing(root / ".dvc" / "config", _DVC_CONFIG.format(remote=storage))
+        _write_missing(root / ".dvc" / "config.local", _DVC_LOCAL_CONFIG.format(site=root / SITE_CACHE))
+        for relative, content in _templates(resources.files("synthmill") / "templates"):
+            _write_missing(root / relative, content)
+        _commit(root, git)
+    return find(root)
+
+
+def _open(root: Path) -> Workspace:
+    for part, made_by in ((".git", "git init"), (".dvc", "dvc init")):
+        if not (root / part).exists():
+            raise WorkspaceError(
+                f"{part} is missing", where=str(root), hint=f"`{made_by}` there, or `synthmill init` again."
+            )
+    try:
+        settings = Settings.model_validate(tomllib.loads((root / _SETTINGS).read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise WorkspaceError(f"not valid TOML: {error}", where=str(root / _SETTINGS), hint="Mend that line.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(Settings.model_fields)
+        raise WorkspaceError(
+            f"{key}: {first['msg']}", where=str(root / _SETTINGS), hint=f"Known keys: {known}."
+        ) from error
+    return Workspace(root, settings)
+
+
+def _commit(root: Path, git: Git) -> None:
+    """One commit of the files of a workspace that HEAD does not hold yet."""
+    ours = [".gitignore", ".dvcignore", ".dvc/.gitignore", ".dvc/config"]
+    ours += [relative for relative, _ in _templates(resources.files("synthmill") / "templates")]
+    parent = git.head()
+    new = {name: (root / name).read_bytes() for name in ours if git.read(parent, name) is None}
+    if not new:
+        return
+    git.stage(new)
+    git.advance(git.commit(new, parent, "Create a Synthmill workspace"), parent, "create a workspace")
+
+
+def _ignore(path: Path) -> None:
+    """Add our lines to .gitignore where they are missing."""
+    text = path.read_text() if path.exists() else ""
+    missing = [line for line in _IGNORED if line not in text.splitlines()]
+    if missing:
+        publish_bytes(path, "\n".join([*text.splitlines(), *missing, ""]).encode())
+
+
+def _templates(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(relative path, text) of every file that comes with a new workspace."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _templates(entry, f"{prefix}{entry.name}/")
+        else:
+            yield f"{prefix}{entry.name}", entry.read_text()
+
+
+def _write_missing(path: Path, text: str) -> None:
+    if not path.exists() or not path.read_bytes():
+        publish_bytes(path, text.encode())
