@@ -67,6 +67,12 @@ class NumberColumn:
         """How many codes there are."""
         return len(self.atoms) + (not self.is_few) + self.has_missing
 
+    @property
+    def scores_of_codes(self) -> tuple[float, ...]:
+        """The normal scores of the atoms, then 0 for free and missing."""
+        atoms = np.interp(_offsets(self.atoms, self.lowest, self.step), self.offsets, self.scores)
+        return (*atoms.tolist(), *[0.0] * (self.size - len(self.atoms)))
+
     def encode(self, cells: pa.Array) -> Cells:
         """Any number is taken: one that train does not have becomes the nearest in code and score, and a rest."""
         present = np.asarray(pc.is_valid(cells))
@@ -159,7 +165,7 @@ def _decimals(distinct: Numbers) -> int:
     fitting = (
         decimals
         for decimals in range(_DECIMALS + 1)
-        if largest * 10.0**decimals < 2**53 and np.array_equal(np.round(distinct, decimals), distinct)
+        if largest < 2**53 / 10**decimals and np.array_equal(np.round(distinct, decimals), distinct)
     )
     return next(fitting, -1)
 

@@ -44,11 +44,12 @@ class EncodedTable:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a generator has to know of an encoded column: `free` is the code under which the value counts, if there is one."""
+    """What a generator has to know of an encoded column."""
 
     name: str
     size: int
-    free: int | None
+    free: int | None  # the code under which the value counts; under every other one `decode` ignores it
+    scores: tuple[float, ...] = ()  # the normal score of each code: 0 for labels, missing and free
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class LabelColumn:
     def size(self) -> int:
         """How many codes there are."""
         return len(self.labels)
+
+    @property
+    def scores_of_codes(self) -> tuple[float, ...]:
+        """Labels have no order."""
+        return (0.0,) * self.size
 
     def encode(self, cells: pa.Array) -> Cells:
         """A label without a code is a SourceError."""
@@ -112,7 +118,7 @@ class TableCodec(Codec[EncodedTable]):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The encoded columns, in the schema's order without the ids."""
-        return tuple(Part(c.column.name, c.size, c.free) for c in self._encoded)
+        return tuple(Part(c.column.name, c.size, c.free, c.scores_of_codes) for c in self._encoded)
 
     @classmethod
     def fit(cls, table: pa.Table, schema: Schema) -> Self:
