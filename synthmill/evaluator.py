@@ -44,6 +44,10 @@ class References:
     train: Reference
     features: object | None = None  # what `Evaluator.prepare` returned
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.holdout, Reference) and isinstance(self.train, Reference)):
+            raise TypeError("references are real rows, marked as Reference; rows to judge go in as Measured")
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
