@@ -55,6 +55,14 @@ class Note(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A table as its file types it, and notes for the person."""
+
+    table: pa.Table
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Typed:
     """A column under a type of `columns.Dtype`, and what a person should know about how it came there."""
 
@@ -68,7 +76,7 @@ def from_csv(name: str, raw: pa.ChunkedArray) -> Typed:
     values = raw
     has_spaces = bool(pc.any(pc.match_substring_regex(values, r"^\s|\s$")).as_py())
     if has_spaces:
-        values = pc.utf8_trim_whitespace(values)
+        values = pc.ascii_trim_whitespace(values)
     is_missing = pc.is_in(values, value_set=MISSING)
     words = pc.sum(pc.and_(is_missing, pc.not_equal(values, ""))).as_py() or 0
     if pc.any(is_missing).as_py():
@@ -105,15 +113,7 @@ def normalise(name: str, values: pa.ChunkedArray) -> Typed:
 
 def parse(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
     """Text as `wanted`, or None where at least one value does not read as that."""
-    is_zoned = pa.types.is_timestamp(wanted) and wanted.tz is not None
-    if not pc.all(pc.match_substring_regex(values, _PATTERNS[_UTC if is_zoned else wanted])).as_py():
-        return None
-    try:
-        if pa.types.is_time(wanted):
-            values = pc.binary_join_element_wise("1970-01-01", values, " ").cast(pa.timestamp("us"))
-        return values.cast(wanted)
-    except pa.ArrowInvalid:  # the right shape and yet no value: 2020-02-31, or an integer beyond 64 bits
-        return None
+    return _cast_text(values, wanted) if _looks_like(values, wanted) else None
 
 
 def moment(text: str, wanted: pa.DataType) -> pa.Scalar:
@@ -143,11 +143,23 @@ def count_unparsed(values: pa.ChunkedArray, wanted: pa.DataType) -> int:
 def _parsed(values: pa.ChunkedArray, types: tuple[tuple[str, pa.DataType], ...]) -> pa.ChunkedArray:
     if values.null_count == len(values):
         return values
-    for _, wanted in types:
-        found = parse(values, wanted)
-        if found is not None:
-            return found
-    return values
+    wanted = next((wanted for _, wanted in types if _looks_like(values, wanted)), None)
+    parsed = None if wanted is None else _cast_text(values, wanted)
+    return values if parsed is None else parsed
+
+
+def _looks_like(values: pa.ChunkedArray, wanted: pa.DataType) -> bool:
+    is_zoned = pa.types.is_timestamp(wanted) and wanted.tz is not None
+    return bool(pc.all(pc.match_substring_regex(values, _PATTERNS[_UTC if is_zoned else wanted])).as_py())
+
+
+def _cast_text(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
+    try:
+        if pa.types.is_time(wanted):
+            values = pc.binary_join_element_wise("1970-01-01", values, " ").cast(pa.timestamp("us"))
+        return values.cast(wanted)
+    except pa.ArrowInvalid:  # the right shape and yet no value: 2020-02-31, or an integer beyond 64 bits
+        return None
 
 
 def _standard_type(name: str, given: pa.DataType) -> pa.DataType:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from synthmill.columns import IMAGE_TYPE
-from synthmill.dtypes import Note
+from synthmill.dtypes import Note, Raw
 from synthmill.errors import SourceError
-from synthmill.formats import Raw, read_file
+from synthmill.formats import read_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")

@@ -184,7 +184,7 @@ def _as_kind(name: str, values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
     if given in holders or (kind == "datetime" and pa.types.is_timestamp(given)):
         return values
     where = f"source.columns.{name}"
-    if pa.types.is_string(given):
+    if pa.types.is_string(given) and kind != "image":
         plain = without_leading_zeros(values) if kind in ("number", "integer") else values
         parsed = parse(plain, holders[0])
         if parsed is not None:
@@ -193,7 +193,7 @@ def _as_kind(name: str, values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
         what = f"{failed:,} of {len(values):,} rows do not read as {kind}"
         raise SourceError(what, where=where, hint="mend those rows, or take the inferred kind")
     for holder in holders:
-        converted = _converted(values, holder)
+        converted = _under(values, holder)
         if converted is not None:
             return converted
     raise SourceError(
