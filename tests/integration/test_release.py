@@ -1,0 +1,394 @@
+"""Releases into real git and DVC repositories: what is made, what others can read, what stands in the way, what a kill leaves."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from synthmill.errors import BusyError, ReleaseError, WorkspaceError
+from synthmill.fingerprint import hash_file
+from synthmill.store.lock import hold
+from synthmill.store.objects import read_tree
+from synthmill.store.placement import ReleaseRequest
+from synthmill.store.release_steps import place, release, releases
+from synthmill.store.versions import Identity, Version
+from synthmill.store.workspace import Workspace, create, find
+
+STEPS = ("place", "dvc commit", "dvc relink", "dvc push", "git commit", "git tag", "git push", "done")
+ONE = Identity(schema="s1", code="c1", plan="p1")
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory):
+    return create(tmp_path_factory.mktemp("blank") / "ws").root
+
+
+@pytest.fixture
+def workspace(blank, tmp_path):
+    """A fresh workspace: a copy of one that `create` made, with its absolute paths rewritten."""
+    root = tmp_path / "ws"
+    shutil.copytree(blank, root)
+    for name in ("config", "config.local"):
+        path = root / ".dvc" / name
+        path.write_text(path.read_text().replace(str(blank), str(root)))
+    git(root, "commit", "--quiet", "-am", "Move the workspace")
+    return find(root)
+
+
+def request_of(workspace: Workspace, name: str = "tiny", identity: Identity = ONE, rows: int = 3) -> ReleaseRequest:
+    """A candidate of `rows` rows in state, and its recipe."""
+    recipe = f"recipes/{name}.yaml"
+    if not (workspace.root / recipe).exists():
+        (workspace.root / recipe).write_text(f"format: 1\ndataset: {name}\n")
+    candidate = workspace.state / "candidates" / f"{name}-{identity.plan}-{rows}"
+    (candidate / "data").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"x": range(rows)}), candidate / "data" / "synthetic-00000-of-00001.parquet")
+    for file in ("README.md", "report.html", "manifest.json", "croissant.json"):
+        (candidate / file).write_text(f"{file} of {name}, {rows} rows\n")
+    sha256 = hash_file(workspace.root / recipe)
+    metrics = {"rows": rows, "scores": {"fidelity/shape": 0.9}}
+    run = {"user": "u", "seconds": 1.5}
+    return ReleaseRequest(name, recipe, sha256, (), candidate, metrics, identity, "run-1", run)
+
+
+def quiet(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+def git(root: Path, *arguments: str) -> str:
+    person = ["-c", "user.name=A Person", "-c", "user.email=person@example.org"]
+    return subprocess.run(
+        ["git", *person, *arguments], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def run_dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-P", "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def assert_clean(root: Path) -> None:
+    assert run_dvc(root, "status") == "Data and pipelines are up to date."
+    assert git(root, "status", "--short", "--", "dvc.lock", "dvc.yaml", "metrics", "runs", "datasets") == ""
+    assert not (root / ".git" / "index.lock").exists()
+
+
+# What a release is
+
+
+def test_first_release_is_one_commit_and_one_annotated_tag(workspace):
+    before = git(workspace.root, "rev-list", "--count", "HEAD")
+    lines = []
+    done = release(workspace, request_of(workspace), lines.append)
+    assert (done.release.tag, done.is_new, done.path) == ("tiny@v1.0.0", True, workspace.root / "datasets/tiny")
+    assert lines == [f"release: {step}" for step in STEPS]
+    assert int(git(workspace.root, "rev-list", "--count", "HEAD")) == int(before) + 1
+    assert git(workspace.root, "cat-file", "-t", "tiny@v1.0.0") == "tag"
+    assert git(workspace.root, "status", "--short") == ""
+    assert_clean(workspace.root)
+    run = json.loads((workspace.root / "runs/tiny.jsonl").read_text())
+    assert run == {"run": "run-1", "plan": "p1", "user": "u", "seconds": 1.5, "version": "v1.0.0"}
+
+
+def test_work_tree_shares_its_bytes_with_the_cache(workspace):
+    release(workspace, request_of(workspace), quiet)
+    assert (workspace.root / "datasets/tiny/README.md").stat().st_nlink == 2
+
+
+def test_others_read_the_release_by_name_and_version(workspace, tmp_path):
+    import dvc.api
+    import gto.api
+
+    request = request_of(workspace)
+    release(workspace, request, quiet)
+    release(workspace, request_of(workspace, identity=replace(ONE, plan="p2"), rows=5), quiet)
+    url, tag, wanted = str(workspace.root), "tiny@v1.0.0", read_tree(request.candidate).files
+    run_dvc(tmp_path, "get", url, "datasets/tiny", "--rev", tag, "-o", "got")
+    run_dvc(tmp_path, "artifacts", "get", url, "tiny", "--rev", "v1.0.0", "-o", "pinned")
+    dvc.api.DVCFileSystem(url, rev=tag).get("datasets/tiny", str(tmp_path / "opened"), recursive=True)
+    for folder in ("got", "pinned", "opened"):
+        assert read_tree(tmp_path / folder).files == wanted, folder
+    assert gto.api.show(url, name="tiny")[-1]["version"] in ("v1.0.0", "v1.0.1")
+    assert dvc.api.artifacts_show("tiny", version="v1.0.0", repo=url)["path"] == "datasets/tiny"
+
+
+def test_a_clone_pulls_what_was_released(workspace, tmp_path):
+    request = request_of(workspace)
+    release(workspace, request, quiet)
+    git(tmp_path, "clone", "--quiet", str(workspace.root), "clone")
+    run_dvc(tmp_path / "clone", "pull")
+    assert read_tree(tmp_path / "clone/datasets/tiny").files == read_tree(request.candidate).files
+
+
+def test_releases_are_read_back_from_tags(workspace):
+    release(workspace, request_of(workspace), quiet)
+    release(workspace, request_of(workspace, identity=replace(ONE, plan="p2"), rows=5), quiet)
+    found = releases(workspace)
+    assert [(item.tag, item.rows) for item in found] == [("tiny@v1.0.0", 3), ("tiny@v1.0.1", 5)]
+    assert found[1].metrics["scores"] == {"fidelity/shape": 0.9}
+    assert found[1].commit == git(workspace.root, "rev-parse", "HEAD")
+    assert releases(workspace, "other") == []
+
+
+def test_same_plan_twice_names_the_existing_release(workspace):
+    release(workspace, request_of(workspace), quiet)
+    head = git(workspace.root, "rev-parse", "HEAD")
+    shutil.rmtree(workspace.root / "datasets/tiny")
+    again = release(workspace, replace(request_of(workspace), run_id="run-2"), quiet)
+    assert (again.release.tag, again.is_new) == ("tiny@v1.0.0", False)
+    assert git(workspace.root, "rev-parse", "HEAD") == head
+    assert read_tree(again.path).files == read_tree(request_of(workspace).candidate).files
+    assert_clean(workspace.root)
+
+
+def test_other_bytes_of_a_released_plan_give_way_to_the_released_ones(workspace):
+    first = request_of(workspace)
+    release(workspace, first, quiet)
+    again = release(workspace, request_of(workspace, rows=4), quiet)
+    assert not again.is_new
+    assert read_tree(again.path).files == read_tree(first.candidate).files
+    assert_clean(workspace.root)
+
+
+def test_place_swaps_the_dataset_in_without_a_version(workspace):
+    place(workspace, request_of(workspace), quiet)
+    path = place(workspace, request_of(workspace, identity=replace(ONE, plan="p2"), rows=5), quiet)
+    assert pq.read_table(path / "data").num_rows == 5
+    assert not (workspace.root / "dvc.lock").exists()
+    assert git(workspace.root, "tag") == ""
+
+
+# What a release leaves alone
+
+
+def test_neighbours_unreleased_stage_is_not_published(workspace):
+    place(workspace, request_of(workspace, "neighbour"), quiet)
+    run_dvc(workspace.root, "commit", "--force", "neighbour")
+    release(workspace, request_of(workspace), quiet)
+    for file in ("dvc.lock", "dvc.yaml"):
+        assert "neighbour" not in git(workspace.root, "show", f"HEAD:{file}")
+        assert "neighbour" in (workspace.root / file).read_text()
+    assert run_dvc(workspace.root, "status") == "Data and pipelines are up to date."
+    release(workspace, request_of(workspace, "neighbour"), quiet)
+    assert git(workspace.root, "status", "--short") == ""
+
+
+def test_what_the_user_staged_stays_staged_and_uncommitted(workspace):
+    (workspace.root / "notes.txt").write_text("mine\n")
+    git(workspace.root, "add", "notes.txt")
+    release(workspace, request_of(workspace), quiet)
+    assert git(workspace.root, "status", "--short") == "A  notes.txt"
+
+
+def test_comments_and_other_stages_in_dvc_yaml_are_kept(workspace):
+    mine = "# mine\nstages:\n  prepare:  # by hand\n    cmd: echo  # say it\n    frozen: true\n"
+    (workspace.root / "dvc.yaml").write_text(mine)
+    git(workspace.root, "commit", "-qam", "mine")
+    release(workspace, request_of(workspace), quiet)
+    assert (workspace.root / "dvc.yaml").read_text().startswith(mine)
+    assert git(workspace.root, "show", "HEAD:dvc.yaml") + "\n" == (workspace.root / "dvc.yaml").read_text()
+
+
+def test_recipe_edit_is_committed_with_its_release(workspace):
+    release(workspace, request_of(workspace), quiet)
+    (workspace.root / "recipes/tiny.yaml").write_text("format: 1\ndataset: tiny\nseed: 8\n")
+    release(workspace, request_of(workspace, identity=replace(ONE, plan="p2"), rows=5), quiet)
+    assert git(workspace.root, "show", "tiny@v1.0.1:recipes/tiny.yaml").endswith("seed: 8")
+
+
+# Versions
+
+
+@pytest.mark.parametrize(
+    ("identity", "version"),
+    [
+        (Identity("s2", "c2", "p2"), Version(2, 0, 0)),
+        (Identity("s1", "c2", "p2"), Version(1, 1, 0)),
+        (Identity("s1", "c1", "p2"), Version(1, 0, 1)),
+    ],
+)
+def test_version_says_what_changed(workspace, identity, version):
+    from synthmill.store.versions import next_version, read_releases
+
+    git_of = workspace.lock(quiet)
+    with git_of as (repository, _):
+        commit = repository.commit({"metrics/tiny.json": metrics_of(ONE)}, repository.head(), "by hand")
+        repository.tag("tiny@v1.0.0", commit)
+        last = read_releases(repository, "tiny")[-1]
+    assert next_version(last, identity) == version
+
+
+def metrics_of(identity: Identity) -> bytes:
+    from synthmill.store.versions import write_metrics
+
+    return write_metrics({"rows": 3}, identity)
+
+
+def test_version_after_a_tag_made_by_hand_is_a_major_one(workspace):
+    git(workspace.root, "tag", "-a", "tiny@v3.1.4", "-m", "by hand")
+    assert release(workspace, request_of(workspace), quiet).release.tag == "tiny@v4.0.0"
+
+
+# What stands in the way
+
+
+def test_bare_machine_releases_as_synthmill(workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.setenv(name, os.devnull)
+    release(workspace, request_of(workspace), quiet)
+    assert git(workspace.root, "log", "-1", "--format=%an <%ae> %cn") == "Synthmill <synthmill@localhost> Synthmill"
+    assert "Synthmill <synthmill@localhost>" in git(workspace.root, "cat-file", "-p", "tiny@v1.0.0")
+
+
+@pytest.mark.parametrize(
+    "path", ["datasets/tiny/README.md", "datasets/tiny/mine.txt", "metrics/tiny.json", "runs/tiny.jsonl"]
+)
+def test_local_change_is_never_overwritten(workspace, path):
+    release(workspace, request_of(workspace), quiet)
+    edited = workspace.root / path
+    edited.unlink(missing_ok=True)  # it is a link to the cache
+    edited.write_text("mine\n")
+    second = request_of(workspace, identity=replace(ONE, plan="p2"), rows=5)
+    with pytest.raises(WorkspaceError, match=path):
+        release(workspace, second, quiet)
+    assert edited.read_text() == "mine\n"
+    edited.unlink()
+    assert release(workspace, second, quiet).release.tag == "tiny@v1.0.1"
+    assert_clean(workspace.root)
+
+
+def test_recipe_that_changed_during_the_run_is_refused(workspace):
+    request = request_of(workspace)
+    (workspace.root / request.recipe).write_text("format: 1\ndataset: tiny\nseed: 9\n")
+    with pytest.raises(WorkspaceError, match=r"recipes/tiny.yaml \(changed since"):
+        release(workspace, request, quiet)
+    assert not (workspace.root / "datasets/tiny").exists()
+
+
+def test_unreachable_dvc_remote_leaves_no_commit_and_the_next_run_goes_on(workspace):
+    head = git(workspace.root, "rev-parse", "HEAD")
+    (workspace.root / "remote").rename(workspace.root / ".synthmill/unplugged")
+    with pytest.raises(ReleaseError, match=r"remote .* is not there") as caught:
+        release(workspace, request_of(workspace), quiet)
+    assert "run again" in caught.value.hint
+    assert (git(workspace.root, "rev-parse", "HEAD"), git(workspace.root, "tag")) == (head, "")
+    assert not (workspace.root / "remote").exists()
+    (workspace.root / ".synthmill/unplugged").rename(workspace.root / "remote")
+    assert release(workspace, request_of(workspace), quiet).is_new
+    assert_clean(workspace.root)
+
+
+def test_damaged_objects_in_cache_and_remote_are_sent_anew(workspace, tmp_path):
+    request = request_of(workspace)
+    tree = read_tree(request.candidate)
+    for store in (".dvc/cache", "remote"):
+        for name in (tree.files["README.md"], tree.address):
+            path = workspace.root / store / "files/md5" / name[:2] / name[2:]
+            path.parent.mkdir(parents=True)
+            path.write_bytes(tree.listing if name == tree.address else b"damaged")
+            path.chmod(0o444)
+    release(workspace, request, quiet)
+    run_dvc(tmp_path, "get", str(workspace.root), "datasets/tiny", "-o", "got")
+    assert read_tree(tmp_path / "got").files == tree.files
+
+
+def test_git_remote_gets_branch_and_tag_and_a_failed_push_is_made_up(workspace, tmp_path):
+    git(workspace.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    with pytest.raises(ReleaseError, match=r"tiny@v1.0.0 did not reach the git remote"):
+        release(workspace, request_of(workspace), quiet)
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    assert not release(workspace, request_of(workspace), quiet).is_new
+    for ref in ("refs/heads/main", "refs/tags/tiny@v1.0.0"):
+        assert git(tmp_path / "origin.git", "rev-parse", ref) == git(workspace.root, "rev-parse", ref)
+
+
+def test_second_release_at_the_same_time_is_told_who_holds_the_lock(workspace):
+    with (
+        hold(workspace.root, quiet),
+        pytest.raises(BusyError, match=f"run {os.getpid()}"),
+        hold(workspace.root, quiet, wait_s=0),
+    ):
+        pass
+
+
+def test_merge_in_progress_is_refused(workspace):
+    (workspace.root / ".git/MERGE_HEAD").write_text(git(workspace.root, "rev-parse", "HEAD"))
+    with pytest.raises(WorkspaceError, match="MERGE_HEAD"):
+        release(workspace, request_of(workspace), quiet)
+
+
+# What a kill leaves
+
+
+SCRIPT = """
+import sys, pickle
+from synthmill.store.release_steps import release
+workspace, request = pickle.load(sys.stdin.buffer)
+release(workspace, request, lambda line: print(line, flush=True))
+"""
+
+
+def kill_at(workspace: Workspace, request: ReleaseRequest, step: str, *, with_children: bool) -> None:
+    """Run a release in a process of its own, and kill it (-9) when it announces the step."""
+    import pickle
+
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        process.stdin.write(pickle.dumps((workspace, request)))
+        process.stdin.close()
+        for line in process.stdout:
+            if line.decode().strip() == f"release: {step}":
+                (os.killpg if with_children else os.kill)(process.pid, signal.SIGKILL)
+                break
+        process.wait()
+    assert process.returncode == -signal.SIGKILL or step == "done"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_kill_at_each_step_is_healed_by_the_next_run(workspace, step):
+    before = int(git(workspace.root, "rev-list", "--count", "HEAD"))
+    request = request_of(workspace)
+    kill_at(workspace, request, step, with_children=True)
+    done = release(workspace, replace(request, run_id="run-2"), quiet)
+    assert done.release.tag == "tiny@v1.0.0"
+    assert int(git(workspace.root, "rev-list", "--count", "HEAD")) == before + 1
+    assert git(workspace.root, "tag") == "tiny@v1.0.0"
+    assert read_tree(done.path).files == read_tree(request.candidate).files
+    assert len((workspace.root / "runs/tiny.jsonl").read_text().splitlines()) == 1
+    assert git(workspace.root, "status", "--short") == ""
+    assert_clean(workspace.root)
+
+
+def test_next_run_waits_for_the_children_of_a_killed_one(workspace):
+    kill_at(workspace, request_of(workspace), "dvc commit", with_children=False)
+    lines = []
+    assert release(workspace, request_of(workspace), lines.append).release.tag == "tiny@v1.0.0"
+    assert lines[0].startswith("release: waiting for run ")
+    assert_clean(workspace.root)
+
+
+def test_locks_of_dead_processes_are_cleared_and_those_of_a_user_are_not(workspace):
+    tmp = workspace.root / ".dvc/tmp"
+    out = str(workspace.root / "datasets/tiny")
+    reused_pid = {"pid": os.getpid(), "cmd": "dvc commit"}  # alive, but this is no DVC
+    (tmp / "rwlock").write_text(json.dumps({"write": {out: reused_pid}, "read": {out: [reused_pid]}}))
+    marker, lock = workspace.root / ".git/synthmill-marker", workspace.root / ".git/index.lock"
+    marker.touch()
+    os.link(marker, lock)
+    release(workspace, request_of(workspace), quiet)
+    assert_clean(workspace.root)
+    lock.touch()
+    with workspace.lock(quiet):
+        assert lock.exists()
