@@ -192,3 +192,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
         return annotation
     inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
     return next((model for model in inner if model), None)
+
+
+def at_line(path: Path, error: RecipeError) -> RecipeError:
+    """The same error with file and line in front of the recipe's key that it names."""
+    try:
+        tree = _read(path)
+    except RecipeError:
+        return error
+    location = tuple(int(part) if part.isdecimal() else part for part in error.where.split("."))
+    line = f":{_line(tree, location)}" if location[0] in tree else ""
+    return RecipeError(error.what, where=f"{path}{line}: {error.where}" if error.where else str(path), hint=error.hint)

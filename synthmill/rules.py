@@ -28,7 +28,7 @@ class Rules:
         empty = _plain_columns(schema.arrow.empty_table())
         for number, rule in enumerate(rules):
             place = f"{where}.{number}"
-            _refuse_more_than_an_expression(self._connection, rule, place)
+            _refuse_more_than_an_expression(self._connection, rule, schema, place)
             try:
                 self._refuse_other_than_boolean(rule, empty, place)
             except duckdb.Error as error:
@@ -97,7 +97,9 @@ def _plain_columns(table: pa.Table) -> pa.Table:
     return table.select(names).append_column("", pa.nulls(table.num_rows)) if not names else table.select(names)
 
 
-def _refuse_more_than_an_expression(connection: duckdb.DuckDBPyConnection, rule: str, where: str) -> None:
+def _refuse_more_than_an_expression(
+    connection: duckdb.DuckDBPyConnection, rule: str, schema: Schema, where: str
+) -> None:
     """A rule must be one expression: no second statement, no FROM, no subquery, no window."""
     [(serialized,)] = connection.execute(
         "SELECT json_serialize_sql('SELECT (' || $rule || '\n)')", {"rule": rule}
@@ -114,6 +116,11 @@ def _refuse_more_than_an_expression(connection: duckdb.DuckDBPyConnection, rule:
     inner = list(_nodes(node.get("select_list", [])))
     if len(statements) != 1 or not is_bare or any(n.get("class") in _FORBIDDEN_NODES for n in inner):
         raise RecipeError(f"the rule {rule!r} is more than an expression over one row", where=where, hint=hint)
+    known = {name.lower() for name in schema.names}  # SQL does not tell cases apart; current_date looks like a column
+    for name in (n["column_names"][0] for n in inner if n.get("class") == "COLUMN_REF"):
+        if name.lower() not in known:
+            what = f"the rule {rule!r} names {name}, which is no column of the source"
+            raise RecipeError(what, where=where, hint="columns: " + ", ".join(schema.names))
     called = [n["function_name"] for n in inner if n.get("class") == "FUNCTION"]
     steady = "SELECT function_name FROM duckdb_functions() WHERE list_contains($called, function_name)"
     refused = connection.execute(

@@ -20,9 +20,14 @@ class State:
         """Folder of a fitted model: files/ and receipt.json."""
         return self.root / "models" / fingerprint
 
+    @property
+    def shards(self) -> Path:
+        """Folder of all staging folders."""
+        return self.root / "shards"
+
     def staging(self, fingerprint: str) -> Path:
         """Folder of one stratum's shards and receipts under one set of filters."""
-        return self.root / "shards" / fingerprint
+        return self.shards / fingerprint
 
     def candidate(self, plan: str) -> Path:
         """Folder of a plan's assembled dataset; complete when it holds manifest.json."""

@@ -1,0 +1,49 @@
+# `make demo` shows the whole path on real data; `make test` proves it. Both set up .venv first, from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check lint unit chaos bench constraints clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Synthmill needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes at first)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test,s3]'
+	@touch $@
+
+demo: $(VENV)/.ready  ## two datasets from recipe to release, in demo/
+	@$(BIN)/synthmill init demo
+	cd demo && ../$(BIN)/synthmill run recipes/digits.yaml --release
+	cd demo && ../$(BIN)/synthmill run recipes/fair.yaml --release
+	cd demo && ../$(BIN)/synthmill releases
+
+test: $(VENV)/.ready  ## everything that CI runs
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -m "not chaos and not gpu"
+
+check: test  ## the same
+
+lint: $(VENV)/.ready  ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+unit: $(VENV)/.ready  ## the fast tests alone
+	$(BIN)/python -m pytest tests/unit
+
+chaos: $(VENV)/.ready  ## kill one run at 20 seeded random places
+	$(BIN)/python -m pytest -m chaos tests/faults -s
+
+bench: $(VENV)/.ready  ## speed and memory, side by side with pyarrow alone
+	$(BIN)/python -m bench.generate
+
+constraints:  ## pin what is installed now
+	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//') > constraints.tmp && mv constraints.tmp constraints.txt
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .synthmill

@@ -1,0 +1,250 @@
+"""The `synthmill` command. Words and progress on stderr, results on stdout; heavy packages are imported where a command needs them.
+
+Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 3 a gate was missed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from synthmill.errors import Interrupted, SynthmillError
+
+if TYPE_CHECKING:
+    from synthmill.console import Reporter
+    from synthmill.outcome import Outcome
+    from synthmill.run import RunRequest
+    from synthmill.store.workspace import Workspace
+
+app = typer.Typer(
+    name="synthmill",
+    help="A recipe in, a released synthetic dataset out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RecipePath = Annotated[Path, typer.Argument(help="a recipe, such as recipes/fair.yaml")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+
+
+def main() -> None:
+    """Run a command; errors of ours become one message and their exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    try:
+        _refuse_shadows()
+        app(standalone_mode=True)
+    except SynthmillError as error:
+        _die(error)
+    except KeyboardInterrupt:
+        _die(Interrupted("stopped at once", hint="run again to go on"))
+
+
+def _die(error: SynthmillError) -> None:
+    typer.echo(f"{_kind(error)}: {error}", err=True)
+    sys.exit(error.exit_code)
+
+
+def _kind(error: SynthmillError) -> str:
+    return {2: "bad input", 3: "gate missed", 130: "interrupted"}.get(error.exit_code, "error")
+
+
+def _refuse_shadows() -> None:
+    """A folder of the user's named flows, generators or evaluators must not be taken for ours."""
+    import importlib.util
+
+    home = Path(__file__).resolve().parent.parent
+    for name in ("flows", "generators", "evaluators"):
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+        if found != home / name:
+            from synthmill.errors import WorkspaceError
+
+            hint = "rename that folder, or run from another one"
+            raise WorkspaceError(f"{found or 'a folder'} is taken for Synthmill's package {name}", hint=hint)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="made where it is missing; what is there is kept")],
+    remote: Annotated[Path | None, typer.Option(help="folder of the DVC remote; default: FOLDER/remote")] = None,
+) -> None:
+    """Make a workspace: git, DVC with a local remote, dvc.yaml, prefect.yaml and two recipes."""
+    from synthmill.store.workspace import create
+
+    workspace = create(folder, remote=remote)
+    typer.echo(
+        f"a workspace at {workspace.root}; next: cd {folder} && synthmill run recipes/fair.yaml --release", err=True
+    )
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    place: Annotated[bool, typer.Option("--place", help="put it in datasets/ when its gates pass")] = False,
+    release: Annotated[bool, typer.Option("--release", help="place it, version it with DVC and tag it in git")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the plan and what it would cost; write nothing")
+    ] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. jobs.0.rows=500")] = None,
+    save: Annotated[bool, typer.Option("--save", help="write the overrides into the recipe")] = False,
+    inline: Annotated[bool, typer.Option("--inline", help="without Ray and Prefect; the same bytes")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="actors; changes the speed, never a byte")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe: fit, generate, score, and place or release what passes its gates."""
+    from synthmill.run import RunRequest
+    from synthmill.store.workspace import find
+
+    request = RunRequest(recipe, tuple(overrides or ()), save=save, place=place, release=release)
+    workspace = find(Path.cwd())
+    if dry_run:
+        from synthmill.dry_run import describe_run
+
+        typer.echo(describe_run(request, workspace, as_json=as_json))
+        return
+    outcome, error = (_run_inline if inline else _run_flow)(request, workspace, workers)
+    if outcome is not None:
+        _show(outcome, as_json=as_json)
+    if error is not None:
+        raise error
+
+
+def _run_inline(
+    request: RunRequest, workspace: Workspace, workers: int | None
+) -> tuple[Outcome | None, SynthmillError | None]:
+    from synthmill.inline import Inline
+    from synthmill.run import Run
+    from synthmill.stop import StopFlag
+
+    stop, outcome = StopFlag(), None
+    with _reporter() as reporter, stop.listening(), Run(request, workspace, reporter, stop) as run, Inline() as engine:
+        try:
+            plan = run.prepare()
+            for model in plan.models:
+                run.fit(plan, model, engine)
+            for job in plan.jobs:
+                run.generate(plan, job, engine)
+            run.assemble(plan)
+            outcome = run.score(plan, engine)
+            outcome = run.finish(plan, outcome)
+        except SynthmillError as error:
+            return outcome, error
+    return outcome, None
+
+
+def _run_flow(
+    request: RunRequest, workspace: Workspace, workers: int | None
+) -> tuple[Outcome | None, SynthmillError | None]:
+    from flows.server import connect
+
+    with connect(workspace.state) as connection:  # says where the API is, so before Prefect is imported
+        from flows.synthesize import SESSION, Session, synthesize
+
+        with _reporter() as reporter:
+            session = Session(reporter, on_started=connection.run_file.record, workers=workers)
+            token = SESSION.set(session)
+            try:
+                synthesize(
+                    recipe=str(request.recipe),
+                    workspace=str(workspace.root),
+                    overrides=list(request.overrides),
+                    save=request.save,
+                    place=request.place,
+                    release=request.release,
+                    return_state=True,
+                )
+            finally:
+                SESSION.reset(token)
+        return session.outcome, session.error
+
+
+@contextmanager
+def _reporter() -> Iterator[Reporter]:
+    from synthmill.console import LiveReporter, PlainReporter
+
+    if sys.stderr.isatty():
+        with LiveReporter() as live:
+            yield live
+    else:
+        yield PlainReporter()
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(outcome.model_dump_json())
+        return
+    from synthmill.tables import outcome_lines
+
+    for line in outcome_lines(outcome):
+        typer.echo(line)
+
+
+@app.command()
+def releases(
+    dataset: Annotated[str | None, typer.Argument(help="one dataset; default: all")] = None, as_json: Json = False
+) -> None:
+    """List the releases of this workspace."""
+    from synthmill.store.release_steps import releases as read_all
+    from synthmill.store.workspace import find
+    from synthmill.tables import table
+
+    found = read_all(find(Path.cwd()), dataset)
+    if as_json:
+        typer.echo(json.dumps([{"tag": r.tag, "date": r.date, "commit": r.commit, **r.metrics} for r in found]))
+    elif found:
+        rows = [(r.tag, r.date, "" if r.rows is None else f"{r.rows:,}", r.commit[:10]) for r in found]
+        typer.echo("\n".join(table(("release", "date", "rows", "commit"), rows)))
+    else:
+        typer.echo("no releases yet; `synthmill run RECIPE --release` makes one", err=True)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="a dataset, such as datasets/fair")], as_json: Json = False
+) -> None:
+    """Re-hash and recount a dataset against its manifest; exit code 1 when something is wrong."""
+    from synthmill.errors import StorageError
+    from synthmill.store.manifest import check, read_manifest
+
+    manifest, wrong = read_manifest(folder), list(check(folder))
+    if as_json:
+        typer.echo(json.dumps({"dataset": manifest.dataset, "rows": manifest.rows, "wrong": wrong}))
+    if wrong:
+        hint = "`dvc checkout` or `dvc pull` brings released files back"
+        raise StorageError("; ".join(wrong), where=str(folder), hint=hint)
+    if not as_json:
+        typer.echo(
+            f"{manifest.dataset}: {len(manifest.files)} files and {manifest.rows:,} rows are what the manifest says"
+        )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors."""
+    from synthmill.spec import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(by_alias=True), indent=1))
+
+
+@app.command(name="list")
+def list_all(as_json: Json = False) -> None:
+    """List generators and evaluators with what each can do."""
+    from synthmill.tables import catalogue, table
+
+    generators, evaluators = catalogue()
+    if as_json:
+        typer.echo(json.dumps({"generators": generators, "evaluators": evaluators}))
+        return
+    for entries in (generators, evaluators):
+        head = tuple(entries[0])
+        typer.echo("\n".join(table(head, [tuple(map(str, entry.values())) for entry in entries])) + "\n")

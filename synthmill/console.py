@@ -1,0 +1,89 @@
+"""What a person sees while a run goes on: live bars on a terminal, plain lines elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+_PLAIN_EVERY_S = 0.5
+
+
+class Reporter(Protocol):
+    """Where stages announce themselves. `task` names one piece of long work; the last call of a task has done == total."""
+
+    def say(self, line: str) -> None:
+        """One line of words."""
+
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` units of the task are finished; `note` is what else there is to know."""
+
+
+@dataclass
+class PlainReporter:
+    """Lines for logs and pipes: at most one in half a second a task, and always the last."""
+
+    _last: dict[str, float] = field(default_factory=dict)
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Print the state of the task."""
+        now = time.monotonic()
+        if done < total and now - self._last.get(task, -1.0) < _PLAIN_EVERY_S:
+            return
+        self._last[task] = now
+        self.say(f"{task}: {done:,} of {total:,}{', ' + note if note else ''}")
+
+
+class LiveReporter:
+    """Bars on a terminal. Use as a context manager, so that the cursor comes back whatever happens."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        count = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
+        words = TextColumn("{task.description}"), BarColumn(bar_width=24), count, TimeElapsedColumn()
+        self._bars = Progress(*words, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        self._tasks: dict[str, object] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._bars)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def say(self, line: str) -> None:
+        """Print the line above the bars."""
+        self._bars.console.print(line, highlight=False, markup=False)
+
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Move the task's bar, made at its first call."""
+        if task not in self._tasks:
+            self._tasks[task] = self._bars.add_task(task, total=total, note=note)
+        self._bars.update(self._tasks[task], completed=done, total=total, note=note)  # type: ignore[arg-type]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 42 s, 3 min 5 s, 2 h 10 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(size_bytes: float) -> str:
+    """Bytes in decimal units: 1.2 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} TB"

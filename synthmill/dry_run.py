@@ -1,0 +1,141 @@
+"""`run --dry-run`: the resolved recipe, the plan, what would be reused, and what it would cost. Nothing is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from io import StringIO
+
+from ruamel.yaml import YAML
+
+from synthmill.console import PlainReporter, duration, size
+from synthmill.plan import JobPlan, Plan, recipe_json
+from synthmill.run import Run, RunRequest, source_lines
+from synthmill.store.candidates import Candidate
+from synthmill.store.models import ModelReceipt, receipts
+from synthmill.store.release_steps import releases
+from synthmill.store.staging import Receipt, read_receipts
+from synthmill.store.state import State
+from synthmill.store.workspace import Workspace
+
+_BYTES_A_CELL = {
+    "double": 8.0,
+    "int64": 4.0,
+    "bool": 0.2,
+    "string": 4.0,
+    "date32": 3.0,
+    "timestamp": 8.0,
+    "time64": 6.0,
+}
+_BYTES_AN_IMAGE = 2_000.0
+_PROVENANCE_BYTES = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds are None where this state has never run the generator, so that nothing is known."""
+
+    fit_s: float | None
+    generate_s: float | None
+    disk_bytes: float
+
+
+def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) -> str:
+    """The text, or the JSON object, of a dry run."""
+    run = Run(request, workspace, PlainReporter(), lambda: False)
+    plan, source, _ = run.resolve()
+    reuse, cost = _reuse(plan, run.state, workspace), estimate(plan, run.state)
+    if as_json:
+        fields = {"fit_s": cost.fit_s, "generate_s": cost.generate_s, "disk_bytes": round(cost.disk_bytes)}
+        return json.dumps({"plan": plan.model_dump(mode="json"), "reuse": reuse, "estimate": fields})
+    jobs = [_job_line(job) for job in plan.jobs]
+    known = [
+        f"{name} {'unknown until its first run here' if s is None else 'about ' + duration(s)}"
+        for name, s in (("fit", cost.fit_s), ("generate", cost.generate_s))
+    ]
+    return "\n".join(
+        [
+            "# the recipe, every default filled in",
+            _yaml(recipe_json(plan.recipe)),
+            f"plan {plan.fingerprint}",
+            *source_lines(plan, source),
+            *jobs,
+            "reuse",
+            *(f"  {line}" for line in reuse),
+            f"cost: {', '.join(known)}; disk about {size(cost.disk_bytes)}",
+        ]
+    )
+
+
+def _job_line(job: JobPlan) -> str:
+    strata = f"{len(job.strata):,} strata" if len(job.strata) > 1 else job.strata[0].label.partition(":")[2]
+    return f"  jobs.{job.index}: {job.generator}, {job.rows:,} rows, {strata}, model {job.model[:12]}"
+
+
+def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
+    """What a run would find, a line each."""
+    same = [
+        r.tag for r in releases(workspace, plan.recipe.dataset) if r.identity and r.identity.plan == plan.fingerprint
+    ]
+    if same:
+        return [f"released already as {same[-1]}"]
+    if Candidate(plan, state).is_complete:
+        return ["the complete candidate"]
+    fitted = {receipt.fingerprint for receipt in receipts(state.root / "models")}
+    lines = [
+        f"model of {model.generator}: {'found' if model.fingerprint in fitted else 'to fit'}"
+        for model in plan.models
+        if model.trains
+    ]
+    for job in plan.jobs:
+        found = sum(receipt.rows for stratum in job.strata for receipt in read_receipts(state.staging(stratum.staging)))
+        lines.append(f"jobs.{job.index}: {min(found, job.rows):,} of {job.rows:,} rows staged")
+    return lines
+
+
+def estimate(plan: Plan, state: State) -> Estimate:
+    """From the receipts of earlier fits and shards of the same generators in this state."""
+    known = receipts(state.root / "models")
+    fits = [
+        _fit_seconds(model.generator, model.fingerprint, plan.source.train_rows, known)
+        for model in plan.models
+        if model.trains
+    ]
+    makes = [_generate_seconds(job, state, known) for job in plan.jobs]
+    row = sum(_BYTES_A_CELL.get(column.dtype, _BYTES_AN_IMAGE) for column in plan.jobs[0].schema_) + _PROVENANCE_BYTES
+    copies = 3  # staged shards, the candidate, the release
+    return Estimate(_total(fits), _total(makes), plan.rows * row * copies)
+
+
+def _total(seconds: list[float | None]) -> float | None:
+    known = [s for s in seconds if s is not None]
+    return sum(known) if len(known) == len(seconds) else None
+
+
+def _fit_seconds(generator: str, fingerprint: str, train_rows: int, known: list[ModelReceipt]) -> float | None:
+    own = [receipt for receipt in known if receipt.generator == generator]
+    if any(receipt.fingerprint == fingerprint for receipt in own):
+        return 0.0
+    return own[-1].seconds * train_rows / max(own[-1].train_rows, 1) if own else None
+
+
+def _generate_seconds(job: JobPlan, state: State, known: list[ModelReceipt]) -> float | None:
+    staged = {s.staging: read_receipts(state.staging(s.staging)) for s in job.strata}
+    missing = sum(max(0, s.rows - sum(r.rows for r in staged[s.staging])) for s in job.strata)
+    own = {receipt.fingerprint for receipt in known if receipt.generator == job.generator}
+    if missing == 0:
+        return 0.0
+    seen = [r for r in _shards(state) if r.model in own and r.rows]
+    return missing * sum(r.seconds for r in seen) / sum(r.rows for r in seen) if seen else None
+
+
+def _shards(state: State) -> list[Receipt]:
+    folders = sorted(state.shards.glob("*"))[:100]  # enough to know a speed by
+    return [receipt for folder in folders for receipt in read_receipts(folder)[:3]]
+
+
+def _yaml(content: object) -> str:
+    text, yaml = StringIO(), YAML()
+    yaml.default_flow_style = False
+    yaml.dump(content, text)
+    return text.getvalue()

@@ -1,0 +1,32 @@
+"""What a run came to: printed as a table for people, as one JSON object for machines."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from synthmill.evaluator import Score
+from synthmill.gates import Verdict
+from synthmill.store.staging import Level
+
+
+class Scored(BaseModel):
+    """Scores of the whole dataset and of each job, and what the gates say of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scores: tuple[Score, ...]
+    by_job: tuple[tuple[Score, ...], ...]
+    gates: tuple[Verdict, ...]
+
+
+class Outcome(Scored):
+    """The result of a run. `version` is None until it is released; `path` is where the dataset lies now."""
+
+    dataset: str
+    plan: str
+    rows: int
+    level: Level
+    path: str
+    version: str | None = None
+    is_new: bool = False  # False where the release existed already
+    seconds: dict[str, float] = {}

@@ -1,0 +1,308 @@
+"""One run, stage by stage: prepare, fit, generate, assemble, score, release.
+
+The flow and `--inline` call these same methods in this order. Each stage looks first for what an earlier run finished, so a run
+after a kill goes on where the last one stopped, and a run of a finished plan does nothing twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthmill.console import Reporter, duration
+from synthmill.engine import Engine, Progress
+from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError
+from synthmill.gates import judge
+from synthmill.infer import describe
+from synthmill.job_run import JobRun
+from synthmill.outcome import Outcome
+from synthmill.plan import JobPlan, ModelPlan, Plan, make_plan
+from synthmill.recipe_file import at_line, load_recipe, save_overrides
+from synthmill.score_task import ScoreTask, score_candidate
+from synthmill.sources import SourceTable, read
+from synthmill.spec import Recipe
+from synthmill.split import Split, split
+from synthmill.store.candidates import Candidate
+from synthmill.store.files import aside_of, locked, publish_folder, storage_errors
+from synthmill.store.models import read_model, write_model
+from synthmill.store.publish import publish, relative
+from synthmill.store.state import State
+from synthmill.store.workspace import Workspace
+from synthmill.work import FitTask, make_kit
+
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What was asked for on the command line or by a deployment."""
+
+    recipe: Path
+    overrides: tuple[str, ...] = ()
+    save: bool = False
+    place: bool = False
+    release: bool = False
+
+
+@dataclass
+class Run:
+    """A run in a workspace. Use as a context manager: it holds the plan's lock from `prepare` to the end."""
+
+    request: RunRequest
+    workspace: Workspace
+    reporter: Reporter
+    should_stop: Stop
+    seconds: dict[str, float] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def state(self) -> State:
+        """The state folder."""
+        return State(self.workspace.state)
+
+    # prepare ----------------------------------------------------------------------------------------------------------
+
+    def resolve(self) -> tuple[Plan, SourceTable, Split]:
+        """Recipe, source and split to a plan; writes nothing."""
+        path = self.request.recipe
+        recipe = load_recipe(path, self.request.overrides)
+        try:
+            return self._resolve(recipe)
+        except RecipeError as error:
+            raise at_line(path, error) from error
+
+    def _resolve(self, recipe: Recipe) -> tuple[Plan, SourceTable, Split]:
+        root, allowed = self.workspace.root, self.workspace.source_folders
+        source = read(
+            recipe.source.path, root=root, overrides=recipe.source.columns, target=recipe.source.target, allowed=allowed
+        )
+        parts = split(source.table, source.schema, recipe.source.holdout, root=root, allowed=allowed)
+        return make_plan(recipe, source.schema, parts.train, parts.a, parts.b), source, parts
+
+    def prepare(self) -> Plan:
+        """The plan, its lock, and the split source in state."""
+        with self._stage("prepare"):
+            self._check_request()
+            if self.request.place or self.request.release:
+                relative(self.workspace, self.request.recipe)  # raises now rather than after hours of work
+            plan, source, parts = self.resolve()
+            self.reporter.say(f"prepare: {plan.recipe.dataset}, plan {plan.fingerprint[:12]}")
+            for line in source_lines(plan, source):
+                self.reporter.say(line)
+            busy = f"another run works on this plan ({plan.fingerprint[:12]})"
+            self._stack.enter_context(locked(self.state.lock(f"plan-{plan.fingerprint}"), busy))
+            self._snapshot(plan, parts)
+            self.candidate(plan).drop_broken()
+            return plan
+
+    def _check_request(self) -> None:
+        overrides = self.request.overrides
+        if not overrides:
+            return
+        if self.request.save:
+            load_recipe(self.request.recipe, overrides)  # checked before anything is written
+            save_overrides(self.request.recipe, overrides)
+            self.request = RunRequest(self.request.recipe, place=self.request.place, release=self.request.release)
+        elif (self.request.place or self.request.release) and load_recipe(self.request.recipe) != load_recipe(
+            self.request.recipe, overrides
+        ):
+            hint = "--save writes the overrides into the recipe"
+            raise InputError(
+                "a release is what its recipe says, and --set changes it", where=str(self.request.recipe), hint=hint
+            )
+
+    def _snapshot(self, plan: Plan, parts: Split) -> None:
+        """Keep the split rows in state, for fits, filters and scores of this and later runs."""
+        folder = self.state.source(plan.source.fingerprint)
+        if folder.exists():
+            return
+        aside = aside_of(folder)
+        with storage_errors(folder):
+            try:
+                aside.mkdir(parents=True)
+                for name, table in (("train", parts.train), ("a", parts.a), ("b", parts.b)):
+                    pq.write_table(table, aside / f"{name}.parquet", compression="zstd")
+                publish_folder(aside, folder)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _train(self, plan: Plan) -> pa.Table:
+        folder = self.state.source(plan.source.fingerprint)
+        return pq.read_table(folder / "train.parquet").cast(plan.source.schema_.arrow)
+
+    # fit and generate -------------------------------------------------------------------------------------------------
+
+    def fit(self, plan: Plan, model: ModelPlan, engine: Engine) -> None:
+        """Have the model in state: fitted now, or found."""
+        if not model.trains or self.candidate(plan).is_assembled:
+            return
+        with self._stage("fit"):
+            folder, task = self.state.model(model.fingerprint), f"fit {model.generator}"
+            if (found := read_model(folder)) is not None:
+                self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
+                return
+            self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
+            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device)
+            fitted = engine.fit(work, self._train(plan), _FitLines(self.reporter, task), self.should_stop)
+            receipt = write_model(
+                folder,
+                fitted,
+                fingerprint=model.fingerprint,
+                generator=model.generator,
+                train_rows=plan.source.train_rows,
+            )
+            self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
+
+    def generate(self, plan: Plan, job: JobPlan, engine: Engine) -> None:
+        """Have enough finished shards for the job's rows."""
+        if self.candidate(plan).is_assembled:
+            return
+        with self._stage("generate"):
+            task = f"generate {job.index} {job.generator}"
+            run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers)
+            try:
+                if run.is_complete:
+                    self.reporter.say(f"{task}: found, {job.rows:,} rows")
+                    return
+                if run.rows:
+                    self.reporter.say(f"{task}: going on from {run.rows:,} rows")
+                found = read_model(self.state.model(job.model))
+                kit = make_kit(
+                    job,
+                    found[1] if found else {},
+                    plan.source.schema_,
+                    self._train(plan),
+                    rules=plan.recipe.rules,
+                    reject_copies=plan.recipe.accept.copies_of_train == "reject",
+                    device=engine.device,
+                )
+                engine.generate(run, kit, self.state.shards, lambda p: self._show(task, p), self.should_stop)
+                self.reporter.progress(task, run.rows, job.rows, _reject_words(run.rejects))
+            finally:
+                run.close()
+
+    def _show(self, task: str, progress: Progress) -> None:
+        left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+        words = [f"{progress.rows_per_s:,.0f} rows/s", _reject_words(progress.rejects), left]
+        self.reporter.progress(task, progress.rows, progress.of, ", ".join(filter(None, words)))
+
+    # assemble and score -----------------------------------------------------------------------------------------------
+
+    def candidate(self, plan: Plan) -> Candidate:
+        """The plan's dataset before its release, in state."""
+        return Candidate(plan, self.state)
+
+    def assemble(self, plan: Plan) -> None:
+        """Have the accepted rows in files."""
+        candidate = self.candidate(plan)
+        with self._stage("assemble"):
+            if candidate.is_assembled:
+                self.reporter.say(f"assemble: found, {plan.rows:,} rows")
+                return
+
+            def show(rows: int) -> None:
+                if self.should_stop():
+                    raise Interrupted("stopped while assembling", hint="run again to go on")
+                self.reporter.progress("assemble", rows, plan.rows)
+
+            candidate.assemble(show)
+
+    def score(self, plan: Plan, engine: Engine) -> Outcome:
+        """Have scores, verdicts, card, report and manifest: the candidate is complete."""
+        candidate = self.candidate(plan)
+        with self._stage("score"):
+            if candidate.is_complete:
+                self.reporter.say("score: found")
+            else:
+                task = ScoreTask(plan, candidate.data, self.state.source(plan.source.fingerprint))
+                scores = engine.call(score_candidate, task, progress=self._show_score, should_stop=self.should_stop)
+                candidate.describe(scores, judge(plan.recipe.gates, scores.scores))
+        scored = candidate.scores()
+        return Outcome(
+            dataset=plan.recipe.dataset,
+            plan=plan.fingerprint,
+            rows=plan.rows,
+            level=candidate.manifest().level,
+            path=str(candidate.folder),
+            scores=scored.scores,
+            by_job=scored.by_job,
+            gates=scored.gates,
+            seconds={stage: round(seconds, 2) for stage, seconds in self.seconds.items()},
+        )
+
+    def _show_score(self, key: str, done: int, total: int) -> None:
+        self.reporter.progress(f"score {key}", done, total)
+
+    # release ----------------------------------------------------------------------------------------------------------
+
+    def finish(self, plan: Plan, outcome: Outcome) -> Outcome:
+        """Hold the gates, then place or release; GateMissed when one blocks."""
+        blocked = [gate for gate in outcome.gates if gate.blocks]
+        if blocked:
+            reasons = "; ".join(f"{gate.name} {gate.status}: {gate.reason}" for gate in blocked)
+            raise GateMissed(reasons, where="gates", hint=f"nothing was placed; the candidate stays at {outcome.path}")
+        if not (self.request.place or self.request.release):
+            return outcome
+        with self._stage("release" if self.request.release else "place"):
+            outcome = publish(
+                self.workspace,
+                self.request.recipe,
+                self.candidate(plan),
+                outcome,
+                self.reporter,
+                to_release=self.request.release,
+            )
+        return outcome.model_copy(update={"seconds": {k: round(v, 2) for k, v in self.seconds.items()}})
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        if self.should_stop():
+            raise Interrupted(f"stopped before {name}", hint="run again to go on")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+@dataclass(slots=True)
+class _FitLines:
+    """Turns a fit's progress into words: loss and time left."""
+
+    reporter: Reporter
+    task: str
+    started: float = field(default_factory=time.monotonic)
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        left = (time.monotonic() - self.started) / max(step, 1) * (steps - step)
+        self.reporter.progress(self.task, step, steps, f"loss {loss:.4g}, {duration(left)} left")
+
+
+def _reject_words(rejects: dict[str, int]) -> str:
+    return "" if not rejects else "rejected " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(rejects.items()))
+
+
+def source_lines(plan: Plan, source: SourceTable) -> list[str]:
+    """What was read and how it was understood; counts and names, never a cell."""
+    info, notes = plan.source, [f"  note: {note}" for note in source.notes]
+    head = (
+        f"  source {plan.recipe.source.path}: {info.train_rows:,} train, {info.a_rows:,} + {info.b_rows:,} holdout rows"
+    )
+    columns = [f"  {summary}" for summary in describe(source.schema, source.table)]
+    hows = [f"  jobs.{j.index}: {', '.join(j.by_rejection)} met by rejection" for j in plan.jobs if j.by_rejection]
+    exact = [f"  jobs.{j.index}: {', '.join(j.exact)} met exactly" for j in plan.jobs if j.exact]
+    return [head, *columns, *notes, *exact, *hows]

@@ -1,0 +1,153 @@
+"""manifest.json: what a released dataset holds, and how to check it. No time, host, version or cost: equal plans, equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from synthmill.columns import Schema
+from synthmill.errors import WorkspaceError
+from synthmill.fingerprint import hash_file
+from synthmill.plan import Plan, recipe_json
+from synthmill.store.assemble import StratumCount
+from synthmill.store.staging import Level
+
+FORMAT: Literal[1] = 1
+NAME = "manifest.json"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Frozen):
+    """One file of the dataset. `rows` is given for Parquet."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    rows: int | None = None
+
+
+class JobEntry(_Frozen):
+    """One job: who made its rows, and what became of its candidates."""
+
+    generator: str
+    model: str
+    model_sha256: str
+    fingerprint: str
+    rows: int
+    strata: tuple[dict[str, JsonValue], ...]
+
+
+class Manifest(_Frozen):
+    """The manifest of one dataset."""
+
+    format: Literal[1] = FORMAT
+    dataset: str
+    synthetic: Literal[True] = True
+    rows: int
+    level: Level
+    plan: str
+    identity: str
+    source: str
+    versions: dict[str, str]
+    recipe: dict[str, JsonValue]
+    schema_: Schema
+    jobs: tuple[JobEntry, ...]
+    files: tuple[FileEntry, ...]
+
+
+def make_manifest(
+    plan: Plan, folder: Path, counts: tuple[tuple[StratumCount, ...], ...], models: dict[str, str]
+) -> Manifest:
+    """Describe a candidate whose other files are all written. `models`: model fingerprint -> hash of its files."""
+    jobs = tuple(
+        JobEntry(
+            generator=job.generator,
+            model=job.model,
+            model_sha256=models[job.model],
+            fingerprint=job.fingerprint,
+            rows=job.rows,
+            strata=tuple(_stratum(count) for count in strata),
+        )
+        for job, strata in zip(plan.jobs, counts, strict=True)
+    )
+    levels = {count.level for strata in counts for count in strata}
+    return Manifest(
+        dataset=plan.recipe.dataset,
+        rows=plan.rows,
+        level="bitwise" if levels == {"bitwise"} else "statistical",
+        plan=plan.fingerprint,
+        identity=plan.identity,
+        source=plan.source.fingerprint,
+        versions=plan.versions,
+        recipe=recipe_json(plan.recipe),
+        schema_=plan.jobs[0].schema_,
+        jobs=jobs,
+        files=tuple(_entry(path, folder) for path in _files(folder)),
+    )
+
+
+def _stratum(count: StratumCount) -> dict[str, JsonValue]:
+    return {
+        "label": count.label,
+        "rows": count.rows,
+        "candidates": count.candidates,
+        "copies_of_train": count.copies_of_train,
+        "rejects": dict(count.rejects),
+    }
+
+
+def _entry(path: Path, folder: Path) -> FileEntry:
+    rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+    name = path.relative_to(folder).as_posix()
+    return FileEntry(path=name, sha256=hash_file(path), size_bytes=path.stat().st_size, rows=rows)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a dataset folder; WorkspaceError where there is none or it cannot be read."""
+    path = folder / NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise WorkspaceError("no dataset here: there is no manifest.json", where=str(folder)) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise WorkspaceError(
+            f"the manifest is broken at {key or 'its start'}: {first['msg']}", where=str(path)
+        ) from error
+
+
+def check(folder: Path) -> Iterator[str]:
+    """Re-hash and recount a dataset against its manifest; yields what is wrong, nothing when all is well."""
+    manifest = read_manifest(folder)
+    named = {entry.path: entry for entry in manifest.files}
+    for path in _files(folder):
+        if path.relative_to(folder).as_posix() not in named:
+            yield f"{path.relative_to(folder)}: not in the manifest"
+    for name, entry in named.items():
+        yield from _check_file(folder / name, name, entry)
+    counted = sum(entry.rows or 0 for name, entry in named.items() if name.startswith("data/"))
+    if counted != manifest.rows:
+        yield f"data/: {counted:,} rows, the manifest says {manifest.rows:,}"
+
+
+def _check_file(path: Path, name: str, entry: FileEntry) -> Iterator[str]:
+    if not path.is_file():
+        yield f"{name}: missing"
+    elif path.stat().st_size != entry.size_bytes:
+        yield f"{name}: {path.stat().st_size:,} bytes, the manifest says {entry.size_bytes:,}"
+    elif hash_file(path) != entry.sha256:
+        yield f"{name}: its SHA-256 is not the manifest's"
+    elif entry.rows is not None and (rows := pq.read_metadata(path).num_rows) != entry.rows:
+        yield f"{name}: {rows:,} rows, the manifest says {entry.rows:,}"

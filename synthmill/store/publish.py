@@ -1,0 +1,76 @@
+"""From a candidate that passed its gates to the request that the workspace releases."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from synthmill.console import Reporter
+from synthmill.errors import InputError
+from synthmill.fingerprint import fingerprint, hash_file
+from synthmill.outcome import Outcome
+from synthmill.sources import is_file_source
+from synthmill.store.candidates import Candidate
+from synthmill.store.placement import ReleaseRequest
+from synthmill.store.release_steps import place, release
+from synthmill.store.versions import Identity
+from synthmill.store.workspace import Workspace
+
+
+def publish(
+    workspace: Workspace, recipe: Path, candidate: Candidate, outcome: Outcome, reporter: Reporter, *, to_release: bool
+) -> Outcome:
+    """Place or release the candidate; the outcome with its new path and, once released, its version."""
+    request = _request(workspace, recipe, candidate, outcome)
+    if not to_release:
+        path = place(workspace, request, reporter.say)
+        return outcome.model_copy(update={"path": str(path)})
+    released = release(workspace, request, reporter.say)
+    version = str(released.release.version)
+    return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
+
+
+def _request(workspace: Workspace, recipe: Path, candidate: Candidate, outcome: Outcome) -> ReleaseRequest:
+    plan, manifest = candidate.plan, candidate.manifest()
+    recipe_path = relative(workspace, recipe)
+    source = plan.recipe.source.path
+    schema = manifest.schema_.model_dump(mode="json")
+    scores = {score.name: {"value": score.value, "normalised": score.normalised} for score in outcome.scores}
+    return ReleaseRequest(
+        dataset=plan.recipe.dataset,
+        recipe=recipe_path,
+        recipe_sha256=hash_file(recipe),
+        deps=(source,) if is_file_source(source) and not Path(source).is_absolute() else (),
+        candidate=candidate.folder,
+        metrics={"rows": plan.rows, "scores": scores},
+        identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),
+        run_id=uuid4().hex,
+        run={
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "user": _user(),
+            "rows": plan.rows,
+            "level": outcome.level,
+            "seconds": outcome.seconds,
+            "outcome": "released",
+        },
+    )
+
+
+def relative(workspace: Workspace, recipe: Path) -> str:
+    """The recipe's path in the workspace; InputError where it lies outside, since a release commits it."""
+    try:
+        return recipe.resolve().relative_to(workspace.root).as_posix()
+    except ValueError:
+        hint = f"copy it to {workspace.root / 'recipes'}"
+        raise InputError(
+            "the recipe lies outside the workspace, so it cannot be released", where=str(recipe), hint=hint
+        ) from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user of that number
+        return "unknown"
