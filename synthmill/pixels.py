@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from synthmill.errors import SourceError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 MAX_PIXELS = 4096 * 4096  # an image of a few kilobytes can claim a billion pixels
+# What Pillow's readers raise on bytes that are not what their header says.
+_BROKEN = (OSError, ValueError, TypeError, SyntaxError, EOFError, IndexError, struct.error, zlib.error)
 
 
 def decode_image(data: bytes, *, where: str = "") -> Image.Image:
     """The decoded image in its own mode; SourceError, with `where` (a path or a row), for what is no whole image of one frame."""
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+    except (*_BROKEN, Image.DecompressionBombError) as error:
         raise SourceError("is no image that can be read", where=where, hint="use " + ", ".join(FORMATS)) from error
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -28,7 +32,7 @@ def decode_image(data: bytes, *, where: str = "") -> Image.Image:
         raise SourceError("the image has several frames", where=where, hint="save one frame a file")
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow's decoders raise all three on broken bytes
+    except _BROKEN as error:
         raise SourceError("the image is truncated or broken", where=where, hint="replace or remove it") from error
     return image
 

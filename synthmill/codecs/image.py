@@ -6,7 +6,6 @@ size per source, since a network has one: images of several sizes are an error t
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from PIL import Image
 from synthmill.codecs.base import Codec
 from synthmill.columns import IMAGE_TYPE, Column, Schema
 from synthmill.errors import SourceError
-from synthmill.pixels import decode_image
+from synthmill.pixels import decode_image, encode_png
 
 _GREY = ("1", "L", "LA")  # Pillow's modes
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits a channel
@@ -83,11 +82,8 @@ def read_pixels(cells: Cells, column: str, shape: Shape) -> Pixels:
 
 def write_images(pixels: Pixels) -> pa.StructArray:
     """PNG cells of IMAGE_TYPE with a null path; the same pixels always give the same bytes (no time, no name inside)."""
-    files = []
-    for values in pixels.transpose(0, 2, 3, 1):  # (height, width, channels)
-        file = io.BytesIO()
-        Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values).save(file, "PNG", compress_level=6)
-        files.append(file.getvalue())
+    rows = pixels.transpose(0, 2, 3, 1)  # (rows, height, width, channels)
+    files = [encode_png(values[..., 0] if values.shape[-1] == 1 else values) for values in rows]
     columns = [pa.array(files, pa.binary()), pa.nulls(len(files), pa.string())]
     return pa.StructArray.from_arrays(columns, fields=list(IMAGE_TYPE))
 
