@@ -106,6 +106,7 @@ def _close(run_file: RunFile) -> list[UUID]:
 
 def _crash(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
     """Whether the flow run was unfinished, and now is crashed; one that was deleted was not."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.exceptions import ObjectNotFound
     from prefect.states import Crashed
 
@@ -115,7 +116,11 @@ def _crash(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
         return False
     if flow_run.state is not None and flow_run.state.is_final():
         return False
-    client.set_flow_run_state(flow_run_id, Crashed(message="The run was killed; the next one found it."), force=True)
+    crashed = Crashed(message="The run ended without a word; the next one found it.")
+    for task_run in client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))):
+        if task_run.state is None or not task_run.state.is_final():
+            client.set_task_run_state(task_run.id, crashed, force=True)
+    client.set_flow_run_state(flow_run_id, crashed, force=True)
     return True
 
 
@@ -128,8 +133,8 @@ def cancel_requested(flow_run_id: UUID) -> bool:
         # Prefect's client would try again for a minute, and the caller is the loop that drives the pool.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             state = _cancel_client(PREFECT_API_URL.value()).read_flow_run(flow_run_id).state
-    except (httpx.HTTPError, ObjectNotFound) as error:
-        _warn_once(f"cannot ask Prefect whether flow run {flow_run_id} was cancelled: {type(error).__name__}")
+    except (httpx.HTTPError, ObjectNotFound):
+        _warn_once(flow_run_id)
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
@@ -143,8 +148,8 @@ def _cancel_client(api_url: str) -> SyncPrefectClient:
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)
+def _warn_once(flow_run_id: UUID) -> None:
+    logger.warning("Prefect does not answer: flow run %s goes on, but cannot be cancelled from there", flow_run_id)
 
 
 def wait_until_written(flow_runs: list[UUID], deadline_s: float = WRITTEN_DEADLINE_S) -> bool:

@@ -35,6 +35,7 @@ from synthmill.errors import InputError, RunError
 START_DEADLINE_S = 60.0
 _START_AGAIN_S = 5.0
 _STOP_DEADLINE_S = 15.0
+_SERVER_STARTS = 3
 _POLL_S = 0.2
 
 # Defaults of ours; what the user's environment says wins. Prefect's console stays silent because the run prints its own
@@ -160,7 +161,7 @@ def _join(state: Path) -> str:
 
 
 def _answering_server(state: Path) -> str | None:
-    """The URL in server.json, where the very process that it names lives and answers.
+    """The URL in server.json, if the very wrapper that it names lives and the server answers.
 
     After a crash the port may belong to the embedded server of another state: hence the process and its start time.
     """
@@ -168,7 +169,8 @@ def _answering_server(state: Path) -> str | None:
 
     try:
         server = json.loads((state / "prefect/server.json").read_text())
-        if psutil.Process(server["pid"]).create_time() != server["started"]:
+        wrapper = psutil.Process(server["pid"])
+        if wrapper.create_time() != server["started"] or wrapper.status() == psutil.STATUS_ZOMBIE:
             return None
         # The proxies of the environment know nothing of this machine's loopback.
         httpx.get(f"{server['url']}/health", timeout=2.0, trust_env=False).raise_for_status()
@@ -194,28 +196,40 @@ def _start_wrapper(state: Path, log: Path) -> None:
 
 
 def watch(state: Path) -> None:
-    """The wrapper's life: one server, for as long as there are users."""
+    """The wrapper's life: a server at one address for as long as there are users."""
     server_lock = locks.take(state / "locks/server.lock")
     if server_lock is None:
         return
     address = state / "prefect/server.json"
     address.unlink(missing_ok=True)
     os.truncate(state / "prefect/server.log", 0)  # the log of the last server is enough
-    users_lock = None
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
-        server = _start_server(state, url, keep_open=(listener.fileno(), server_lock))
-        locks.write_json(address, {"url": url, "pid": server.pid, "started": psutil.Process(server.pid).create_time()})
-        while server.poll() is None and users_lock is None:
-            time.sleep(_POLL_S)
-            users_lock = locks.take(state / "locks/users.lock")
-    address.unlink()
-    _stop_server(server)
+        locks.write_json(address, {"url": url, "pid": os.getpid(), "started": psutil.Process().create_time()})
+        users_lock = _serve_users(state, url, keep_open=(listener.fileno(), server_lock))
     # A run that waits for users.lock starts the next wrapper as soon as it has it, so server.lock must be free by then.
     os.close(server_lock)
     if users_lock is not None:
         os.close(users_lock)
+
+
+def _serve_users(state: Path, url: str, keep_open: tuple[int, int]) -> int | None:
+    """Run a server until users.lock can be taken, which is returned; None when servers died under their users.
+
+    A server that dies is started again: on the same socket, so that its clients, who retry for a minute, find it again.
+    """
+    users_lock = None
+    for _ in range(_SERVER_STARTS):
+        server = _start_server(state, url, keep_open)
+        while server.poll() is None and users_lock is None:
+            time.sleep(_POLL_S)
+            users_lock = locks.take(state / "locks/users.lock")
+        if users_lock is not None:
+            break
+    (state / "prefect/server.json").unlink()
+    _stop_server(server)
+    return users_lock
 
 
 def _start_server(state: Path, url: str, keep_open: tuple[int, int]) -> subprocess.Popen[bytes]:
