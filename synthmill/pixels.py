@@ -28,12 +28,14 @@ def decode_image(data: bytes, *, where: str = "") -> Image.Image:
     if width * height > MAX_PIXELS:
         hint = f"resize it to at most {MAX_PIXELS:,} pixels"
         raise SourceError(f"the image claims {width} x {height} pixels, too many to decode", where=where, hint=hint)
-    if getattr(image, "n_frames", 1) > 1:
-        raise SourceError("the image has several frames", where=where, hint="save one frame a file")
     try:
-        image.load()
+        frames = getattr(image, "n_frames", 1)
+        if frames == 1:
+            image.load()
     except _BROKEN as error:
         raise SourceError("the image is truncated or broken", where=where, hint="replace or remove it") from error
+    if frames > 1:
+        raise SourceError("the image has several frames", where=where, hint="save one frame a file")
     return image
 
 
