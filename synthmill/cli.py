@@ -248,3 +248,6 @@ def list_all(as_json: Json = False) -> None:
     for entries in (generators, evaluators):
         head = tuple(entries[0])
         typer.echo("\n".join(table(head, [tuple(map(str, entry.values())) for entry in entries])) + "\n")
+
+if __name__ == "__main__":
+    main()

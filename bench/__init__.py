@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks, each a command: `python -m bench.generate`."""
