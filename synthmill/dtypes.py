@@ -92,24 +92,25 @@ def from_csv(name: str, raw: pa.ChunkedArray) -> Typed:
     return Typed(values, tuple(notes))
 
 
-def normalise(name: str, values: pa.ChunkedArray) -> Typed:
+def normalise(name: str, values: pa.ChunkedArray, where: str) -> Typed:
     """Any Arrow column to one of `columns.Dtype`: values are kept, what is lossy is noted, what cannot be is a SourceError."""
     notes: list[Note] = []
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
-    wanted = _standard_type(name, values.type)
+    place = f"{where}, column {name}"
+    wanted = _standard_type(values.type, place)
     if pa.types.is_decimal(values.type):
         notes.append(Note("decimals became doubles", name))
     if pa.types.is_null(values.type):
         notes.append(Note("every value is missing", name))
     if wanted != values.type:
-        values, lost = _cast(name, values, wanted)
+        values, lost = _cast(values, wanted, place)
         notes += [Note("times were cut to microseconds", name)] if lost else []
     if pa.types.is_string(wanted):
         values = _parsed(values, _MOMENTS)
         notes += [Note("times are kept in UTC", name)] if values.type == _UTC else []
     if pa.types.is_floating(wanted):
-        values = _without_nan(name, values)
+        values = _without_nan(values, place)
     return Typed(values, tuple(notes))
 
 
@@ -155,7 +156,8 @@ def _looks_like(values: pa.ChunkedArray, wanted: pa.DataType) -> bool:
     pattern = _PATTERNS[_UTC if is_zoned else wanted]
     # Most columns fail most patterns, and do so in their first rows.
     return all(
-        pc.all(pc.match_substring_regex(cells, pattern)).as_py() for cells in (values.slice(0, _FIRST_ROWS), values)
+        pc.all(pc.match_substring_regex(cells, pattern), min_count=0).as_py()
+        for cells in (values.slice(0, _FIRST_ROWS), values)
     )
 
 
@@ -172,7 +174,7 @@ def _cast_text(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray 
         return None
 
 
-def _standard_type(name: str, given: pa.DataType) -> pa.DataType:
+def _standard_type(given: pa.DataType, where: str) -> pa.DataType:
     if pa.types.is_timestamp(given):
         return pa.timestamp("us", given.tz)
     if given.equals(IMAGE_TYPE):
@@ -185,10 +187,10 @@ def _standard_type(name: str, given: pa.DataType) -> pa.DataType:
         if pa.types.is_nested(given)
         else "convert or drop it"
     )
-    raise SourceError(f"the column holds {given}, which cannot be modelled", where=f"column {name}", hint=hint)
+    raise SourceError(f"the column holds {given}, which cannot be modelled", where=where, hint=hint)
 
 
-def _cast(name: str, values: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.ChunkedArray, bool]:
+def _cast(values: pa.ChunkedArray, wanted: pa.DataType, where: str) -> tuple[pa.ChunkedArray, bool]:
     try:
         return values.cast(wanted), False
     except pa.ArrowInvalid as error:
@@ -196,13 +198,13 @@ def _cast(name: str, values: pa.ChunkedArray, wanted: pa.DataType) -> tuple[pa.C
             return values.cast(wanted, safe=False), True
         hint = "store it as text, or in a smaller unit"
         what = f"the column's {values.type} does not fit {wanted}"
-        raise SourceError(what, where=f"column {name}", hint=hint) from error
+        raise SourceError(what, where=where, hint=hint) from error
 
 
-def _without_nan(name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _without_nan(values: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     infinite = pc.sum(pc.is_inf(values)).as_py()
     if infinite:
         hint = "replace or drop them: they have no place on a scale"
-        raise SourceError(f"{infinite:,} values are infinite", where=f"column {name}", hint=hint)
+        raise SourceError(f"{infinite:,} values are infinite", where=where, hint=hint)
     is_nan = pc.is_nan(values)
     return pc.if_else(is_nan, pa.scalar(None, pa.float64()), values) if pc.any(is_nan).as_py() else values

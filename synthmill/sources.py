@@ -69,7 +69,11 @@ def is_file_source(uri: str) -> bool:
 
 def locate(uri: str, root: Path, allowed: Sequence[Path] = ()) -> Path:
     """Where a path of a recipe leads, symlinks resolved; SourceError where that is outside `root` and the `allowed` folders."""
-    path = (root / uri).resolve()
+    try:
+        path = (root / uri).resolve()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a zero byte, a ring of links
+        raise SourceError("this is no path", where=repr(uri)[:200]) from error
     if not any(path.is_relative_to(folder.resolve()) for folder in (root, *allowed)):
         hint = "copy the data into the workspace, or allow its folder in synthmill.toml"
         raise SourceError("the path leads outside the workspace", where=uri, hint=hint)
@@ -118,7 +122,7 @@ def _standardised(raw: Raw, uri: str) -> tuple[pa.Table, list[Note]]:
         raise SourceError("there are columns and no rows", where=uri, hint="a source needs rows to learn from")
     notes, columns = [*raw.notes], {}
     for name in names:
-        typed = normalise(name, raw.table[name])
+        typed = normalise(name, raw.table[name], uri)
         columns[name] = typed.values
         notes += typed.notes
         if typed.values.type == IMAGE_TYPE:

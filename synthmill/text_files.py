@@ -107,8 +107,11 @@ def _csv_header(path: Path, where: str, delimiter: str | None) -> _Header:
         raise _undecodable(path, where) or error from error
     except csv.Error as error:
         raise SourceError("the header is no line of a csv file", where=where, hint="is it text?") from error
-    check_names([name.strip() for name in names], where)
-    return _Header([name.strip() for name in names], reader.line_num, delimiter, notes)
+    names = [name.strip() for name in names]
+    check_names(names, where)
+    if any(name.replace(".", "", 1).isdigit() for name in names):
+        notes += (Note("some column names are numbers: is the first line a header?"),)
+    return _Header(names, reader.line_num, delimiter, notes)
 
 
 def _unclosed_quote(path: Path, delimiter: str) -> int | None:

@@ -133,6 +133,26 @@ def test_a_byte_order_mark_windows_lines_and_blank_lines_are_no_data(tmp_path):
     assert source.table.to_pydict() == {"name": ["é", "b"], "n": [1, 2]}
 
 
+def test_a_column_that_starts_with_missing_cells_is_typed_by_the_rest(tmp_path):
+    source = load_csv(tmp_path, "n,day,other\n" + ",,1\n" * 1500 + "5,2020-01-01,1\n")
+    assert [column.dtype for column in source.schema] == ["int64", "date32", "int64"]
+
+
+def test_a_type_must_hold_for_the_last_row_too(tmp_path):
+    source = load_csv(tmp_path, "n,day\n" + "5,2020-01-01\n" * 1500 + "x,y\n")
+    assert [column.dtype for column in source.schema] == ["string", "string"]
+
+
+def test_a_header_may_span_lines(tmp_path):
+    assert load_csv(tmp_path, '\n"a\nb",c\n1,2\n').table.to_pylist() == [{"a\nb": 1, "c": 2}]
+
+
+def test_a_first_line_of_numbers_is_doubted(tmp_path):
+    assert load_csv(tmp_path, "39,State\n40,Other\n").notes == (
+        "some column names are numbers: is the first line a header?",
+    )
+
+
 def test_names_stay_as_they_are(tmp_path):
     source = load_csv(tmp_path, 'a b,"x.y, z",é{}\n1,2,3\n')
     assert source.schema.names == ["a b", "x.y, z", "é{}"]
@@ -194,7 +214,7 @@ def test_json_lines_keep_their_types_and_text_dates_are_told_from_datetimes(tmp_
         ('{"a": 1}\n{"a": "hunter2"}\n', r"d.ndjson:2: the key a changes its type"),
         ('{"a": "hunter2"}\n{"a": \n', r"d.ndjson:2: the line is no JSON"),
         ('{"a": 1}\n["hunter2"]\n', r"d.ndjson:2: the line is no JSON object"),
-        ('{"a": {"b": "hunter2"}}\n', r"column a: the column holds struct<b: string>"),
+        ('{"a": {"b": "hunter2"}}\n', r"d.ndjson, column a: the column holds struct<b: string>"),
         ('{"a": 1}\n{"a": 1, "b": [1]}\n', r"column b: the column holds list<item: int64>"),
         ('{"a": 1, "a": 2}\n', r"d.ndjson: the lines do not fit one table"),
         ("{}\n{}\n", r"there is no column"),
@@ -248,7 +268,7 @@ def test_arrow_types_become_ours(tmp_path):
 )
 def test_types_that_cannot_be_modelled(tmp_path, values, message):
     pq.write_table(pa.table({"c": values}), tmp_path / "d.parquet")
-    assert f"column c: {message}" in refusal(tmp_path, "d.parquet")
+    assert f"d.parquet, column c: {message}" in refusal(tmp_path, "d.parquet")
 
 
 def test_a_folder_of_parquet_is_one_table_in_name_order(tmp_path):
@@ -304,6 +324,8 @@ def test_paths_that_lead_nowhere(tmp_path):
     write(tmp_path, "d.csv.gz", gzip.compress(b"a\n1\n"))
     assert "files that end with .gz cannot be read" in refusal(tmp_path, "d.csv.gz")
     assert "the folder holds neither images nor parquet files" in refusal(tmp_path, "data")
+    for uri in ("a\0b.csv", "a" * 5000 + ".csv"):
+        assert "this is no path" in refusal(tmp_path, uri)
     for uri in ("s3://bucket/a.csv", "https://example.org/a.csv", "openml:adult"):
         assert "sources are not supported" in refusal(tmp_path, uri)
 
