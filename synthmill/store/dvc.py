@@ -1,7 +1,7 @@
-"""The DVC that a release needs, each call a child process that inherits the workspace lock.
+"""The DVC that a release needs, in one child process that inherits the workspace lock.
 
-Commands go through DVC's command line, which is its stable interface, under this Python, so that no PATH is needed.
-What it does not offer (asking a remote what it really holds) is in dvc_objects.py, a child as well: DVC is imported there alone.
+DVC is imported in dvc_child.py alone. One child obeys all orders of a release, because a start of DVC costs more than most of
+its commands. A child whose parent was killed ends with the order that it is at.
 """
 
 from __future__ import annotations
@@ -10,70 +10,102 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import IO, Literal
 
 from synthmill.errors import ReleaseError
 
 SITE_CACHE = Path(".dvc", "tmp", "site")  # DVC's default is shared by all users of the machine, and holds pickles
 
 
-@dataclass(frozen=True, slots=True)
+def _temporary_file() -> IO[str]:
+    return tempfile.TemporaryFile("w+")
+
+
+@dataclass(slots=True)
 class Dvc:
-    """The DVC repository at `root`; `lock_fd` is the workspace lock that every child inherits."""
+    """The DVC repository at `root`; `lock_fd` is the workspace lock that the child inherits. Use as a context manager."""
 
     root: Path
-    lock_fd: int | None = None
+    lock_fd: int
+    _child: subprocess.Popen[str] | None = field(default=None, init=False)
+    _words: IO[str] = field(default_factory=_temporary_file, init=False)  # the child's stderr
+
+    def __enter__(self) -> Dvc:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._child is not None:
+            self._child.communicate()  # closes its input: no more orders
+        self._words.close()
 
     def init(self) -> None:
         """Make the folder a DVC repository. `--force`: what a killed init left is in its way."""
-        self._command("init", "--quiet", "--force")
+        child = self._start("-m", "dvc", "init", "--quiet", "--force")
+        child.communicate()
+        if child.returncode != 0:
+            raise self._error("init")
 
     def commit(self, stage: str) -> None:
         """Record what lies in the stage's out, although no `dvc repro` ran it, in the cache and in dvc.lock."""
-        self._command("commit", "--quiet", "--force", stage)
+        self._ask("commit", stage)
 
     def relink(self, out: str) -> None:
         """Replace the second copy, which `commit` leaves, by links to the cache."""
-        self._command("checkout", "--quiet", "--relink", out)
+        self._ask("relink", out)
 
     def restore(self, out: str) -> None:
         """Bring back what dvc.lock records, from the cache or else from the remote."""
-        self._command("pull", "--quiet", "--force", out)
+        self._ask("restore", out)
 
     def push(self, stage: str) -> None:
         """Upload the stage's out to the default remote."""
-        self._command("push", "--quiet", stage)
+        self._ask("push", stage)
 
     def lacks(self, store: Literal["cache", "remote"], objects: Mapping[str, int]) -> list[str]:
         """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""
-        said = self._run("-m", "synthmill.store.dvc_objects", store, stdin=json.dumps(dict(objects)))
-        return [str(name) for name in json.loads(said)]
+        return self._ask(f"inspect {store}", dict(objects))
 
-    def _command(self, *arguments: str) -> str:
-        return self._run("-m", "dvc", *arguments, stdin="")
+    def _ask(self, order: str, subject: object) -> list[str]:
+        if self._child is None:
+            self._child = self._start("-m", "synthmill.store.dvc_child")
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        with suppress(BrokenPipeError):  # it died between two orders; the missing answer tells
+            self._child.stdin.write(json.dumps([order, subject]) + "\n")
+            self._child.stdin.flush()
+        answer = self._child.stdout.readline()
+        if not answer:
+            self._child.wait()
+            raise self._error(order)
+        return [str(name) for name in json.loads(answer)]
 
-    def _run(self, *arguments: str, stdin: str) -> str:
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
         site = {"DVC_SITE_CACHE_DIR": str(self.root / SITE_CACHE), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-P", *arguments],  # -P: a folder named `dvc` in the workspace must not shadow the package
             cwd=self.root,
             env={**os.environ, **site},
-            input=stdin,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._words,
             text=True,
-            capture_output=True,
-            pass_fds=() if self.lock_fd is None else (self.lock_fd,),
-            check=False,
+            pass_fds=(self.lock_fd,),
         )
-        if done.returncode == 0:
-            return done.stdout
-        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        reason = next((line for line in words if line.startswith("ERROR:")), words[-1]).removeprefix("ERROR:").strip()
-        step = arguments[1] if arguments[1] != "dvc" else f"dvc {arguments[2]}"
-        raise ReleaseError(
-            f"`{step.removeprefix('synthmill.store.')}` failed: {reason}",
+
+    def _error(self, order: str) -> ReleaseError:
+        self._words.seek(0)
+        words = [line for line in self._words.read().splitlines() if line.strip()] or ["the process was killed"]
+        reason = words[-1].partition(": ")[2] or words[-1]  # without the name of the Python exception
+        return ReleaseError(
+            f"`dvc {order}` failed: {reason}",
             where=str(self.root),
             hint="Nothing was released. Mend what it names and run again: the release goes on from there.",
         )

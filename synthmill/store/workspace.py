@@ -8,7 +8,6 @@ release(ws, request, print)               # release_steps.py: `--release`
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from synthmill.errors import WorkspaceError
+from synthmill.settings import NAME as SETTINGS
+from synthmill.settings import Settings, read_settings
 from synthmill.store.dvc import SITE_CACHE, Dvc
 from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
 from synthmill.store.lock import Progress, hold
 
-_SETTINGS = "synthmill.toml"
 _IGNORED = ("/.synthmill/", "/datasets/*/", "/remote/", ".tmp-*")
 _DVC_CONFIG = """\
 [core]
@@ -43,16 +41,6 @@ _DVC_LOCAL_CONFIG = """\
 """
 
 
-class Settings(BaseModel):
-    """synthmill.toml; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    state: str = ".synthmill"
-    sources: tuple[str, ...] = ()  # prefixes of remote sources that a recipe may name
-    author: str = "Synthmill <synthmill@localhost>"  # of release commits, where git has no identity
-
-
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """A workspace that was found; `state` is absolute."""
@@ -65,25 +53,31 @@ class Workspace:
         """Models, receipts and candidates. Locks and unfinished work are in `.synthmill/` always."""
         return self.root / self.settings.state
 
+    @property
+    def source_folders(self) -> tuple[Path, ...]:
+        """Folders outside the workspace that recipes may read."""
+        return tuple(self.root / folder for folder in self.settings.sources)
+
     @contextmanager
     def lock(self, progress: Progress) -> Iterator[tuple[Git, Dvc]]:
         """Git and DVC whose children share the workspace lock, held until the block ends."""
         with hold(self.root, progress) as descriptor:
             git = Git(self.root, descriptor, self.settings.author)
             git.drop_stale_locks()
-            yield git, Dvc(self.root, descriptor)
+            with Dvc(self.root, descriptor) as dvc:
+                yield git, dvc
 
 
 def find(start: Path) -> Workspace:
     """The workspace that `start` lies in; WorkspaceError where there is none, or a part of it is missing."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        if (folder / _SETTINGS).is_file():
+        if (folder / SETTINGS).is_file():
             return _open(folder)
     raise WorkspaceError(
         "this is no Synthmill workspace",
         where=str(start),
-        hint=f"`synthmill init DIR` makes one; a folder is one when it holds {_SETTINGS}.",
+        hint=f"`synthmill init DIR` makes one; a folder is one when it holds {SETTINGS}.",
     )
 
 
@@ -120,18 +114,7 @@ def _open(root: Path) -> Workspace:
             raise WorkspaceError(
                 f"{part} is missing", where=str(root), hint=f"`{made_by}` there, or `synthmill init` again."
             )
-    try:
-        settings = Settings.model_validate(tomllib.loads((root / _SETTINGS).read_text()))
-    except tomllib.TOMLDecodeError as error:
-        raise WorkspaceError(f"not valid TOML: {error}", where=str(root / _SETTINGS), hint="Mend that line.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(Settings.model_fields)
-        raise WorkspaceError(
-            f"{key}: {first['msg']}", where=str(root / _SETTINGS), hint=f"Known keys: {known}."
-        ) from error
-    return Workspace(root, settings)
+    return Workspace(root, read_settings(root))
 
 
 def _commit(root: Path, git: Git) -> None:

@@ -1,0 +1,100 @@
+"""A child process that does what DVC is asked for, one order after the other; the only module that imports DVC.
+
+    python -m synthmill.store.dvc_child  < ["commit", "digits"]\n["push", "digits"]\n...  > []\n[]\n...
+
+An order that fails ends the process with a traceback, whose last line is the reason.
+
+`inspect` exists because DVC believes: a read-only file in the cache is not hashed again, and a remote that has a folder's
+`.dir` object is taken to have all of its files (`dvc push` then says "Everything is up to date"). So we look: every object is
+there with its size and, on a local disk, with its MD5, and is flushed to the disk, which DVC never does. An object that does
+not match its name serves nobody and is removed; with anything amiss the `.dir` object goes too, so that the next push looks
+at every file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from dvc.repo import Repo
+from dvc_data.hashfile.db import HashFileDB
+
+from synthmill.store.objects import hash_file
+
+
+def main() -> None:
+    """Obey orders until the input ends, which it also does when the parent is killed."""
+    with _answers() as answers, Repo() as repo:
+        for line in sys.stdin:
+            order, subject = json.loads(line)
+            print(json.dumps(_obey(repo, order, subject)), file=answers, flush=True)
+
+
+def _answers() -> IO[str]:
+    """The real stdout, for answers alone: DVC's own words go to stderr from here on."""
+    channel = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return channel
+
+
+def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
+    match order, subject:
+        case "commit", str(stage):
+            repo.commit(stage, force=True)
+        case "relink", str(out):
+            repo.checkout(targets=[out], relink=True)
+        case "restore", str(out):
+            repo.pull(targets=[out], force=True)
+        case "push", str(stage):
+            repo.push(targets=[stage])
+        case "inspect cache", dict(objects):
+            return find_lacking(repo.cache.local, objects)
+        case "inspect remote", dict(objects):
+            return find_lacking(_open_remote(repo), objects)
+        case _:
+            raise ValueError(f"unknown order: {order}")
+    return []
+
+
+def _open_remote(repo: Repo) -> HashFileDB:
+    remote = repo.cloud.get_remote(command="push")
+    # DVC would make the folder, on whatever lies below a mount point that is not mounted.
+    if remote.fs.protocol == "local" and not Path(remote.path).is_dir():
+        raise FileNotFoundError(f"the DVC remote {remote.path} is not there (moved, or not mounted?)")
+    odb: HashFileDB = remote.odb
+    return odb
+
+
+def find_lacking(store: HashFileDB, objects: dict[str, int]) -> list[str]:
+    """Names of objects that are missing or damaged; damaged ones, and then the folder's listing, are removed."""
+    is_local = store.fs.protocol == "local"
+    lacking = []
+    for name, size in objects.items():
+        path = store.oid_to_path(name)
+        try:
+            found = store.fs.info(path)["size"]
+        except FileNotFoundError:
+            lacking.append(name)
+            continue
+        if found != size or (is_local and not _is_whole(Path(path), name)):
+            store.fs.remove(path)
+            lacking.append(name)
+    for listing in (name for name in objects if lacking and name.endswith(".dir") and name not in lacking):
+        store.fs.remove(store.oid_to_path(listing))
+        lacking.append(listing)
+    return lacking
+
+
+def _is_whole(path: Path, name: str) -> bool:
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    return hash_file(path) == name.removesuffix(".dir")
+
+
+if __name__ == "__main__":
+    main()
