@@ -94,13 +94,10 @@ def _auc(fitted: pa.ChunkedArray, tested: pa.ChunkedArray, encoded: Encoded, see
     labels = sorted(pc.unique(fitted).to_pylist())
     codes = pc.index_in(fitted, value_set=pa.array(labels, fitted.type)).to_numpy()
     chances = _predict({"objective": "multi:softprob", "num_class": len(labels)}, encoded, codes, seed)
+    by_label = dict(
+        zip(labels, chances.reshape(tested.length(), -1).T, strict=True)
+    )  # one label alone comes as a vector
     truth = np.array(tested.to_pylist(), dtype=object)
     never = np.zeros(len(truth))
-    return float(
-        np.mean(
-            [
-                roc_auc_score(truth == label, chances[:, labels.index(label)] if label in labels else never)
-                for label in sorted(set(truth))
-            ]
-        )
-    )
+    aucs = [roc_auc_score(truth == label, by_label.get(label, never)) for label in sorted(set(truth))]
+    return float(np.mean(aucs))

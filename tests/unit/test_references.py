@@ -1,0 +1,160 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from synthmill.candidate import draw_rows
+from synthmill.columns import Column, Schema
+from synthmill.conditions import Condition
+from synthmill.controls import sample_columns_alone
+from synthmill.errors import StorageError
+from synthmill.references import StratumShare, eligibility, match
+from synthmill.rules import Rules
+
+SCHEMA = Schema(
+    columns=(
+        Column(name="number", kind="integer", dtype="int64"),
+        Column(name="label", kind="category", dtype="string"),
+    )
+)
+RICH = {"label": Condition(is_="rich")}
+POOR = {"label": Condition(is_="poor")}
+
+
+def table(rich: int, poor: int, start: int = 0) -> pa.Table:
+    """Rows numbered from `start`, the rich ones scattered among the poor."""
+    labels = np.array(["rich"] * rich + ["poor"] * poor)
+    np.random.default_rng(0).shuffle(labels)
+    return pa.table({"number": np.arange(start, start + rich + poor), "label": labels}, schema=SCHEMA.arrow)
+
+
+def matched(tables, strata, *, rules=(), most=16_000, seed=0):
+    compiled = Rules(rules, SCHEMA)
+    eligible = [eligibility(t, strata, SCHEMA, compiled) for t in tables]
+    accepted = np.array([s.rows for s in strata])
+    return match(tables, eligible, accepted, most=most, rng=np.random.default_rng(seed))
+
+
+def test_all_sides_have_the_candidates_mixture():
+    strata = [StratumShare(0, "poor", POOR, 500), StratumShare(0, "rich", RICH, 500)]
+    found = matched([table(100, 900), table(80, 1000)], strata)
+    assert found.covered == 1
+    assert found.quotas == (80, 80)
+    for side in found.tables:
+        assert side["label"].to_pylist() == ["poor"] * 80 + ["rich"] * 80
+
+
+def test_without_conditions_every_row_is_used_and_the_cap_holds():
+    strata = [StratumShare(0, "all", {}, 10_000)]
+    found = matched([table(100, 200), table(100, 250)], strata)
+    assert found.quotas == (300,)
+    assert sorted(found.tables[0]["number"].to_pylist()) == list(range(300))
+    assert matched([table(100, 200)], strata, most=120).quotas == (120,)
+    assert matched([table(100, 200)], [StratumShare(0, "all", {}, 50)]).quotas == (50,)
+
+
+def test_overlapping_strata_share_rows_without_using_one_twice_and_keep_their_own_mixture():
+    """Half the rows unconditioned, half rich: were the rich given to their own stratum first, the other would hold the poor alone."""
+    strata = [StratumShare(0, "all", {}, 1000), StratumShare(1, "rich", RICH, 1000)]
+    shares = []
+    for seed in range(20):
+        found = matched([table(250, 750)], strata, seed=seed)
+        [side] = found.tables
+        assert len(set(side["number"].to_pylist())) == side.num_rows
+        assert abs(found.quotas[0] - found.quotas[1]) <= 1
+        assert set(side["label"].slice(found.quotas[0]).to_pylist()) == {"rich"}
+        shares.append(pc.mean(pc.equal(side["label"].slice(0, found.quotas[0]), "rich")).as_py())
+    assert sum(found.quotas) == 400  # n/2 rich for one stratum and n/2 * 1/4 for the other: 250 = 5/8 n
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.01)
+
+
+def test_every_eligible_row_is_equally_likely():
+    strata = [StratumShare(0, "all", {}, 60), StratumShare(1, "rich", RICH, 20)]
+    side, accepted = table(80, 120), np.array([60, 20])
+    eligible = eligibility(side, strata, SCHEMA, Rules((), SCHEMA))
+    counts = np.zeros(200)
+    for seed in range(600):
+        found = match([side], [eligible], accepted, most=200, rng=np.random.default_rng(seed))
+        counts[found.tables[0]["number"].to_numpy()] += 1
+    is_rich = np.array(table(80, 120)["label"].to_pylist()) == "rich"
+    expected = np.where(is_rich, 60 / 200 + 20 / 80, 60 / 200) * 600
+    assert (np.abs(counts - expected) < 5 * np.sqrt(600 / 4)).all()
+    assert counts[~is_rich].mean() == pytest.approx(180, rel=0.02)
+
+
+def test_rows_that_break_rules_are_no_references():
+    found = matched([table(100, 100)], [StratumShare(0, "all", {}, 1000)], rules=["number >= 50"])
+    assert min(found.tables[0]["number"].to_pylist()) == 50
+
+
+def test_a_stratum_with_under_20_rows_on_any_side_is_left_out():
+    strata = [StratumShare(0, "poor", POOR, 800), StratumShare(0, "rich", RICH, 200)]
+    found = matched([table(500, 1000), table(19, 1000)], strata)
+    assert found.quotas == (800, 0)
+    assert found.covered == 0.8
+    assert matched([table(500, 1000), table(20, 1000)], strata).quotas == (80, 20)
+
+
+def test_nothing_eligible_is_nothing_covered():
+    found = matched([table(5, 5)], [StratumShare(0, "all", {}, 100)])
+    assert (found.quotas, found.covered, found.tables[0].num_rows) == ((0,), 0.0, 0)
+
+
+@pytest.fixture
+def candidate(tmp_path):
+    """Job 0: a and b in turn over two files; job 1: 50 rows of a again, with other numbers."""
+    labels = pa.array(["a", "b"] * 100)
+    files = {"0": (0, labels[:120]), "1": (120, labels[120:]), "2": (1000, pa.array(["a"] * 50))}
+    for name, (start, stratum) in files.items():
+        numbers = np.arange(start, start + len(stratum))
+        rows = pa.table({"_row_id": numbers, "label": stratum, "number": numbers, "_stratum": stratum})
+        pq.write_table(rows, tmp_path / f"{name}.parquet", row_group_size=32)
+    return tmp_path
+
+
+STRATA = [StratumShare(0, "a", {}, 100), StratumShare(0, "b", {}, 100), StratumShare(1, "a", {}, 50)]
+
+
+def draw(folder, quotas, strata=STRATA, seed=0):
+    return draw_rows(folder, strata, quotas, schema=SCHEMA, rng=np.random.default_rng(seed))
+
+
+def test_rows_come_from_their_own_stratum_and_job(candidate):
+    drawn = draw(candidate, (10, 20, 5))
+    assert drawn.schema == SCHEMA.arrow
+    assert drawn["label"].to_pylist() == ["a"] * 10 + ["b"] * 20 + ["a"] * 5
+    numbers = drawn["number"].to_numpy()
+    assert (numbers[:30] < 200).all()
+    assert (numbers[:10] % 2 == 0).all()
+    assert (numbers[30:] >= 1000).all()
+
+
+def test_all_rows_are_drawn_once_where_all_are_wanted(candidate):
+    numbers = draw(candidate, (100, 100, 50))["number"].to_pylist()
+    assert sorted(numbers) == [*range(200), *range(1000, 1050)]
+
+
+def test_the_seed_chooses_the_rows(candidate):
+    assert draw(candidate, (10, 0, 0)) == draw(candidate, (10, 0, 0))
+    assert draw(candidate, (10, 0, 0)) != draw(candidate, (10, 0, 0), seed=1)
+    assert draw(candidate, (0, 0, 0)).num_rows == 0
+
+
+def test_a_candidate_with_other_rows_than_were_accepted_is_refused(candidate):
+    with pytest.raises(StorageError, match="50 rows of stratum a of job 1, not 51"):
+        draw(candidate, (1, 1, 1), [*STRATA[:2], StratumShare(1, "a", {}, 51)])
+
+
+def test_the_floor_control_keeps_columns_and_conditions_and_breaks_pairs():
+    strata = [StratumShare(0, "poor", POOR, 100), StratumShare(1, "all", {}, 100)]
+    numbers = np.arange(200)
+    train = pa.table(
+        {"number": numbers, "label": ["poor"] * 100 + [f"{n}" for n in numbers[100:]]}, schema=SCHEMA.arrow
+    )
+    control = sample_columns_alone(train, strata, [100, 100], rng=np.random.default_rng(0))
+    assert sorted(control["number"].to_pylist()[:100]) == list(range(100))
+    assert control["label"].to_pylist()[:100] == ["poor"] * 100
+    assert sorted(map(int, control["label"].to_pylist()[100:])) == list(range(100, 200))
+    pairs = zip(control["number"].to_pylist()[100:], control["label"].to_pylist()[100:], strict=True)
+    assert sum(number == int(label) for number, label in pairs) < 10

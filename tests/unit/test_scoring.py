@@ -1,0 +1,275 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from synthmill.columns import Column, Schema
+from synthmill.conditions import Condition
+from synthmill.controls import sample_columns_alone
+from synthmill.errors import Interrupted, RecipeError, StorageError
+from synthmill.evaluator import Score
+from synthmill.intervals import REPLICATES, around, half
+from synthmill.references import StratumShare
+from synthmill.scoring import Scores, score
+
+SCHEMA = Schema(
+    columns=(
+        Column(name="x", kind="number", dtype="double"),
+        Column(name="y", kind="number", dtype="double"),
+        Column(name="group", kind="category", dtype="string"),
+    ),
+    target="y",
+)
+SIDE = 240
+
+
+def real(rows: int, seed: int, groups: str | None = None) -> pa.Table:
+    """y follows x; nine in ten rows are of the group `common`, and x of the rare ones lies elsewhere."""
+    rng = np.random.default_rng(seed)
+    group = np.where(rng.random(rows) < 0.9, "common", "rare") if groups is None else np.full(rows, groups)
+    x = rng.normal(size=rows) + 2 * (group == "rare")
+    return pa.table({"x": x, "y": x + 0.3 * rng.normal(size=rows), "group": group}, schema=SCHEMA.arrow)
+
+
+TRAIN, A, B = real(8 * SIDE, 1), real(SIDE, 2), real(SIDE, 3)
+ALL = StratumShare(0, "all", {}, 600)
+
+
+def write(folder: Path, pieces: list[tuple[str, pa.Table]]) -> Path:
+    """A candidate with a file per (label of the stratum, rows)."""
+    folder.mkdir()
+    for number, (label, table) in enumerate(pieces):
+        marked = table.append_column("_stratum", pa.array([label] * table.num_rows))
+        pq.write_table(marked, folder / f"synthetic-{number}.parquet")
+    return folder
+
+
+def run(
+    keys, candidate, strata=(ALL,), *, rules=(), seed=0, schema=SCHEMA, a=A, b=B, progress=lambda *_: None
+) -> Scores:
+    return score(
+        keys,
+        candidate=candidate,
+        train=TRAIN,
+        a=a,
+        b=b,
+        schema=schema,
+        strata=strata,
+        rules=rules,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def only(scores: Scores) -> Score:
+    [found] = scores.scores
+    return found
+
+
+@pytest.fixture
+def perfect(tmp_path):
+    return write(tmp_path / "perfect", [("all", real(600, 9))])
+
+
+@pytest.fixture
+def independent(tmp_path):
+    table = sample_columns_alone(real(600, 9), [ALL], [600], rng=np.random.default_rng(0))
+    return write(tmp_path / "independent", [("all", table)])
+
+
+def test_a_perfect_generator_stands_at_the_ceiling_and_the_control_at_the_floor(perfect, independent):
+    best, worst = only(run(["fidelity/c2st"], perfect)), only(run(["fidelity/c2st"], independent))
+    assert best.normalised_interval[1] > 1 - 0.05
+    assert worst.normalised == pytest.approx(0, abs=0.2)
+    for found in (best, worst):
+        assert found.status == "ok"
+        assert found.floor < 0.5 < 0.8 < found.ceiling
+        assert found.interval[0] <= found.value <= found.interval[1]
+        assert found.rows == SIDE
+
+
+def test_utility_is_measured_on_b_and_its_ceiling_on_a(perfect, independent):
+    best, worst = only(run(["utility/tstr"], perfect)), only(run(["utility/tstr"], independent))
+    assert best.value == pytest.approx(best.ceiling, abs=0.1)
+    assert best.ceiling > 0.7
+    assert worst.value < 0.2
+
+
+def test_a_balanced_dataset_is_compared_with_balanced_real_rows(tmp_path):
+    """A perfect generator asked for as many rare rows as common ones; without the strata it would look like a bad one."""
+    balanced = write(
+        tmp_path / "balanced", [("mixed", pa.concat_tables([real(300, 8, "rare"), real(300, 9, "common")]))]
+    )
+    plain = only(run(["fidelity/shape"], balanced, [StratumShare(0, "mixed", {}, 600)]))
+    labels = ["rare"] * 300 + ["common"] * 300
+    table = pq.read_table(balanced).set_column(3, "_stratum", pa.array(labels))
+    pq.write_table(table, balanced / "synthetic-0.parquet")
+    strata = [StratumShare(0, g, {"group": Condition(is_=g)}, 300) for g in ("rare", "common")]
+    big_a, big_b = real(6 * SIDE, 2), real(6 * SIDE, 3)
+    matched = only(run(["fidelity/shape"], balanced, strata, a=big_a, b=big_b))
+    assert plain.value < plain.ceiling - 0.15
+    assert matched.value > matched.ceiling - 0.05
+
+
+def test_the_same_seed_gives_the_same_scores_bit_for_bit_and_another_does_not(perfect):
+    keys = ["fidelity/shape", "utility/tstr"]
+    first, again, other = run(keys, perfect), run(keys, perfect), run(keys, perfect, seed=1)
+    assert [s.model_dump_json() for s in first.scores] == [s.model_dump_json() for s in again.scores]
+    assert first.histograms == again.histograms
+    assert first.samples == again.samples
+    assert first.scores != other.scores
+
+
+def test_a_score_does_not_depend_on_the_other_evaluators(perfect):
+    together = run(["fidelity/shape", "utility/tstr"], perfect).scores
+    assert together == (*run(["fidelity/shape"], perfect).scores, *run(["utility/tstr"], perfect).scores)
+
+
+def test_scores_by_job_tell_a_good_job_from_a_bad_one(tmp_path):
+    good, bad = real(300, 9), sample_columns_alone(real(300, 8), [ALL], [300], rng=np.random.default_rng(0))
+    candidate = write(tmp_path / "both", [("all", good), ("all", bad)])
+    scores = run(["utility/tstr"], candidate, [StratumShare(0, "all", {}, 300), StratumShare(1, "all", {}, 300)])
+    [[first], [second]] = scores.by_job
+    assert first.value > 0.7 > 0.3 > second.value
+    assert second.value < only(scores).value < first.value
+
+
+def test_with_one_job_its_scores_are_those_of_the_whole(perfect):
+    scores = run(["fidelity/shape"], perfect)
+    assert scores.by_job == (scores.scores,)
+
+
+def test_copies_are_looked_for_among_all_train_rows(tmp_path):
+    copied = pa.concat_tables([TRAIN.slice(0, 300), real(300, 9)])
+    found = only(run(["privacy/copies"], write(tmp_path / "copied", [("all", copied)])))
+    assert found.value == pytest.approx(0.5, abs=0.12)
+    assert (found.ceiling, found.floor, found.normalised) == (0.0, None, None)
+
+
+def test_too_few_reference_rows_leave_a_score_undetermined(perfect):
+    found = only(run(["fidelity/shape"], perfect, a=A.slice(0, 199)))
+    assert (found.status, found.value, found.rows) == ("undetermined", None, 199)
+    assert found.reason.startswith("199 rows a side")
+
+
+def test_too_little_coverage_leaves_a_score_undetermined_but_measured(tmp_path):
+    """An eighth of the rows is asked of a group that no real row has."""
+    never = StratumShare(0, "never", {"group": Condition(is_="never")}, 75)
+    rows = real(600, 9)
+    candidate = write(tmp_path / "c", [("all", rows.slice(0, 525)), ("never", rows.slice(525))])
+    found = only(run(["fidelity/shape"], candidate, [StratumShare(0, "all", {}, 525), never]))
+    assert found.status == "undetermined"
+    assert found.value is not None
+    assert "88%" in found.reason
+
+
+def test_rules_hold_for_reference_rows_too(tmp_path):
+    positive = real(2000, 9).filter(pa.compute.field("x") >= 0).slice(0, 600)
+    candidate = write(tmp_path / "positive", [("all", positive)])
+    big_a, big_b = real(6 * SIDE, 2), real(6 * SIDE, 3)
+    ruled = only(run(["fidelity/shape"], candidate, rules=["x >= 0"], a=big_a, b=big_b))
+    free = only(run(["fidelity/shape"], candidate, a=big_a, b=big_b))
+    assert ruled.value > ruled.ceiling - 0.05
+    assert free.value < free.ceiling - 0.15
+
+
+def test_an_evaluator_that_cannot_measure_is_a_failed_score_and_the_others_stand(perfect):
+    without_target = SCHEMA.model_copy(update={"target": None})
+    keys = ["utility/tstr", "fidelity/frechet", "fidelity/shape"]
+    utility, frechet, shape = run(keys, perfect, schema=without_target).scores
+    assert (utility.status, utility.reason) == ("failed", "utility/tstr needs source.target")
+    assert (frechet.status, frechet.value) == ("failed", None)
+    assert "table data" in frechet.reason
+    assert shape.status == "ok"
+
+
+def test_a_foreign_exception_shows_its_type_and_place_but_not_its_text(perfect, monkeypatch):
+    from evaluators.fidelity import shape
+
+    def break_on_a_cell(*_):
+        raise ValueError("cannot read 'Jane Doe'")
+
+    monkeypatch.setattr(shape, "_similarity", break_on_a_cell)
+    found = only(run(["fidelity/shape"], perfect))
+    assert found.status == "failed"
+    assert found.reason.startswith("ValueError at shape.py:")
+    assert "Jane" not in found.reason
+
+
+def test_a_target_that_never_varies_is_undetermined(perfect):
+    constant = B.set_column(1, "y", pa.array(np.ones(SIDE)))
+    found = only(run(["utility/tstr"], perfect, b=constant))
+    assert (found.status, found.value) == ("undetermined", None)
+
+
+def test_an_unknown_evaluator_is_the_recipes_error(perfect):
+    with pytest.raises(RecipeError, match="there is no evaluator fidelity/shapes"):
+        run(["fidelity/shapes"], perfect)
+
+
+def test_an_interrupt_in_progress_stops_the_run(perfect):
+    def stop(*_: object) -> None:
+        raise Interrupted("asked to stop")
+
+    with pytest.raises(Interrupted):
+        run(["fidelity/shape"], perfect, progress=stop)
+
+
+def test_a_broken_candidate_is_no_failed_score(perfect):
+    with pytest.raises(StorageError):
+        run(["fidelity/shape"], perfect, [StratumShare(0, "all", {}, 601)])
+
+
+def test_progress_counts_every_measurement(perfect):
+    seen = []
+    run(["fidelity/shape", "utility/tstr"], perfect, progress=lambda *call: seen.append(call))
+    shape, tstr = 2 * (1 + REPLICATES), 3 * (1 + REPLICATES)
+    assert seen == [("fidelity/shape", i + 1, shape) for i in range(shape)] + [
+        ("utility/tstr", i + 1, tstr) for i in range(tstr)
+    ]
+
+
+def test_what_is_handed_on_holds_no_real_value(tmp_path):
+    """Rare real labels and real extremes stay out of histograms; samples are synthetic rows."""
+    secret = B.set_column(2, "group", pa.array(["secret"] * 4 + ["common"] * (SIDE - 4)))
+    secret = secret.set_column(0, "x", pa.array([1234.5, *secret["x"].to_pylist()[1:]]))
+    synthetic = real(600, 9)
+    scores = run(["fidelity/shape"], write(tmp_path / "c", [("all", synthetic)]), b=secret)
+    text = "".join(h.model_dump_json() for h in scores.histograms)
+    assert "secret" not in text
+    assert "1234" not in text
+    group = next(h for h in scores.histograms if h.column == "group")
+    assert dict(zip(group.bins, group.real, strict=True))["other"] == 4
+    assert all(sum(h.real) == sum(h.synthetic) == SIDE for h in scores.histograms)
+    assert scores.samples.num_rows == 10
+    assert set(scores.samples["x"].to_pylist()) <= set(synthetic["x"].to_pylist())
+
+
+def test_half_samples_keep_the_strata():
+    rows = half([10, 0, 31], np.random.default_rng(0))
+    assert len(set(rows)) == len(rows)
+    assert (rows < 10).sum() == 5
+    assert (rows >= 10).sum() in (15, 16)
+
+
+def test_the_spread_of_half_samples_is_the_full_samples_standard_error():
+    """For the mean of n rows it is sigma / sqrt(n)."""
+    values = np.random.default_rng(0).normal(size=400)
+    means = [values[half([400], np.random.default_rng(seed))].mean() for seed in range(2000)]
+    assert np.std(means) == pytest.approx(values.std() / np.sqrt(400), rel=0.06)
+
+
+def test_the_interval_holds_the_true_mean_95_times_in_100():
+    held = 0
+    for trial in range(400):
+        rng = np.random.default_rng(trial)
+        values = rng.exponential(size=300)
+        low, high = around(values.mean(), np.array([values[half([300], rng)].mean() for _ in range(REPLICATES)]))
+        held += low <= 1 <= high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_no_interval_without_every_replicate():
+    assert around(0.5, np.array([0.4, np.nan])) is None
