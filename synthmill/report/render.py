@@ -19,11 +19,12 @@ SAMPLE_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class JobFacts:
-    """One job as it went: `rejects` by reason, out of `candidates` made for `rows` accepted."""
+class StratumFacts:
+    """One stratum as it went: `rejects` by reason, out of `candidates` made for `rows` accepted; `job` counts from 0."""
 
+    job: int
     generator: str
-    condition: str
+    label: str
     rows: int
     candidates: int
     rejects: tuple[tuple[str, int], ...] = ()
@@ -36,7 +37,7 @@ class ReportInput:
     dataset: str
     schema: Schema
     rows: int
-    jobs: tuple[JobFacts, ...]
+    strata: tuple[StratumFacts, ...]
     scores: Scores
     verdicts: tuple[Verdict, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
@@ -65,7 +66,7 @@ def render(report: ReportInput) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         lines=_lines(report.scores.scores, verdicts),
-        by_job=[_lines(scores, {}) for scores in report.scores.by_job] if len(report.jobs) > 1 else [],
+        by_job=_job_lines(report),
         charts=[chart(histogram) for histogram in report.scores.histograms],
         samples=_sample_rows(report.scores.samples, report.schema) if report.schema.modality == "table" else [],
         pictures=_pictures(report.scores.samples, report.schema) if report.schema.modality == "image" else [],
@@ -77,6 +78,14 @@ def render(report: ReportInput) -> str:
 
 def _lines(scores: Sequence[Score], verdicts: dict[str, Verdict]) -> list[_Line]:
     return [_Line(score, strip(score), verdicts.get(score.name)) for score in scores]
+
+
+def _job_lines(report: ReportInput) -> list[tuple[str, list[_Line]]]:
+    """(generator, lines) of each job; nothing where one job is the whole dataset."""
+    if len(report.scores.by_job) == 1:
+        return []
+    generators = {facts.job: facts.generator for facts in report.strata}
+    return [(generators[job], _lines(scores, {})) for job, scores in enumerate(report.scores.by_job)]
 
 
 def _number(value: float | None) -> str:

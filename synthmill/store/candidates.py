@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from synthmill.gates import Verdict
 from synthmill.outcome import Scored
 from synthmill.plan import Plan
-from synthmill.report.render import JobFacts, ReportInput, render
+from synthmill.report.render import ReportInput, StratumFacts, render
 from synthmill.scoring import Scores
 from synthmill.store.assemble import StratumCount, write_jobs
 from synthmill.store.card import make_card, make_croissant
@@ -123,8 +123,15 @@ class Candidate:
 def _report(
     plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scores: Scores, gates: tuple[Verdict, ...]
 ) -> ReportInput:
-    jobs = tuple(
-        JobFacts(job.generator, stratum.label, count.rows, count.candidates, tuple(sorted(count.rejects.items())))
+    strata = tuple(
+        StratumFacts(
+            job=job.index,
+            generator=job.generator,
+            label=stratum.label,
+            rows=count.rows,
+            candidates=count.candidates,
+            rejects=tuple(sorted(count.rejects.items())),
+        )
         for job, strata in zip(plan.jobs, counts, strict=True)
         for stratum, count in zip(job.strata, strata, strict=True)
     )
@@ -136,4 +143,4 @@ def _report(
         ("plan", plan.fingerprint),
         *plan.versions.items(),
     )
-    return ReportInput(plan.recipe.dataset, plan.jobs[0].schema_, plan.rows, jobs, scores, gates, facts)
+    return ReportInput(plan.recipe.dataset, plan.jobs[0].schema_, plan.rows, strata, scores, gates, facts)

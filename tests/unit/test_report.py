@@ -11,7 +11,7 @@ from synthmill.gates import Verdict
 from synthmill.histograms import histograms
 from synthmill.pixels import encode_png
 from synthmill.report.charts import CHART_HEIGHT, STRIP_WIDTH, chart, strip
-from synthmill.report.render import JobFacts, ReportInput, render
+from synthmill.report.render import ReportInput, StratumFacts, render
 from synthmill.scoring import Scores
 
 TABLE = Schema(
@@ -58,7 +58,7 @@ def report(schema: Schema = TABLE, samples: pa.Table | None = None, **changed) -
         "dataset": "fair",
         "schema": schema,
         "rows": 12_345,
-        "jobs": (JobFacts("table/vae", "income is >50K", 12_345, 13_000, (("copy of train", 655),)),),
+        "strata": (StratumFacts(0, "table/vae", "income is >50K", 12_345, 13_000, (("copy of train", 655),)),),
         "scores": Scores((GOOD, LOST), ((GOOD, LOST),), {}, counted, shown),
         "verdicts": (Verdict("fidelity/c2st", "at_least", 0.7, "normalised", "passed", "normalised 0.875"),),
         "facts": (("seed", "7"),),
@@ -139,8 +139,9 @@ def test_data_and_recipe_are_escaped():
 def test_jobs_have_scores_of_their_own_only_where_there_are_several():
     assert "Job 1" not in Page(render(report())).text
     two = Scores((GOOD,), ((GOOD,), (LOST,)), {}, (), rows(0).slice(0, 0))
-    jobs = tuple(JobFacts(f"table/{name}", "", 10, 10) for name in ("vae", "copula"))
-    text = Page(render(report(scores=two, jobs=jobs))).text
+    three = [(0, "table/vae", "a"), (0, "table/vae", "b"), (1, "table/copula", "all")]
+    strata = tuple(StratumFacts(job, generator, label, 10, 10) for job, generator, label in three)
+    text = Page(render(report(scores=two, strata=strata))).text
     assert "Job 1: table/vae" in text
     assert "Job 2: table/copula" in text
 
