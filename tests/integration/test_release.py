@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,12 @@ import pytest
 
 from synthmill.errors import BusyError, ReleaseError, WorkspaceError
 from synthmill.fingerprint import hash_file
+from synthmill.store.exchange import exchange, heal
 from synthmill.store.lock import hold
 from synthmill.store.objects import read_tree
 from synthmill.store.placement import ReleaseRequest
 from synthmill.store.release_steps import place, release, releases
-from synthmill.store.versions import Identity, Version
+from synthmill.store.versions import Identity, Version, next_version, read_releases, write_metrics
 from synthmill.store.workspace import Workspace, create, find
 
 STEPS = ("place", "dvc commit", "dvc relink", "dvc push", "git commit", "git tag", "git push", "done")
@@ -81,6 +83,36 @@ def assert_clean(root: Path) -> None:
     assert run_dvc(root, "status") == "Data and pipelines are up to date."
     assert git(root, "status", "--short", "--", "dvc.lock", "dvc.yaml", "metrics", "runs", "datasets") == ""
     assert not (root / ".git" / "index.lock").exists()
+
+
+# What a workspace is
+
+
+def test_workspace_is_made_once_and_mended_by_a_second_call(tmp_path):
+    root = create(tmp_path / "ws").root
+    (root / "synthmill.toml").write_text('author = "Me <me@example.org>"\n')
+    shutil.rmtree(root / "recipes")
+    again = create(tmp_path / "ws")
+    assert again.settings.author == "Me <me@example.org>"
+    assert (root / "recipes").is_dir()
+    assert git(root, "rev-list", "--count", "HEAD") == "1"
+    assert find(root / "recipes").root == root
+
+
+def test_workspace_inside_another_repository_is_its_own(workspace):
+    assert create(workspace.root / "demo").root == workspace.root / "demo"
+    assert git(workspace.root / "demo", "rev-list", "--count", "HEAD") == "1"
+
+
+def test_folder_that_is_no_workspace_is_named(tmp_path, workspace):
+    with pytest.raises(WorkspaceError, match=r"no Synthmill workspace(.|\n)*synthmill init"):
+        find(tmp_path.parent)
+    (workspace.root / "synthmill.toml").write_text('stat = "elsewhere"\n')
+    with pytest.raises(WorkspaceError, match=r"stat: Extra inputs(.|\n)*known keys: state, sources, author"):
+        find(workspace.root)
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceError, match="a file is in the way"):
+        create(tmp_path / "file")
 
 
 # What a release is
@@ -218,10 +250,7 @@ def test_recipe_edit_is_committed_with_its_release(workspace):
     ],
 )
 def test_version_says_what_changed(workspace, identity, version):
-    from synthmill.store.versions import next_version, read_releases
-
-    git_of = workspace.lock(quiet)
-    with git_of as (repository, _):
+    with workspace.lock(quiet) as (repository, _):
         commit = repository.commit({"metrics/tiny.json": metrics_of(ONE)}, repository.head(), "by hand")
         repository.tag("tiny@v1.0.0", commit)
         last = read_releases(repository, "tiny")[-1]
@@ -229,8 +258,6 @@ def test_version_says_what_changed(workspace, identity, version):
 
 
 def metrics_of(identity: Identity) -> bytes:
-    from synthmill.store.versions import write_metrics
-
     return write_metrics({"rows": 3}, identity)
 
 
@@ -341,8 +368,6 @@ release(workspace, request, lambda line: print(line, flush=True))
 
 def kill_at(workspace: Workspace, request: ReleaseRequest, step: str, *, with_children: bool) -> None:
     """Run a release in a process of its own, and kill it (-9) when it announces the step."""
-    import pickle
-
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -377,6 +402,27 @@ def test_next_run_waits_for_the_children_of_a_killed_one(workspace):
     assert release(workspace, request_of(workspace), lines.append).release.tag == "tiny@v1.0.0"
     assert lines[0].startswith("release: waiting for run ")
     assert_clean(workspace.root)
+
+
+@pytest.mark.parametrize("left", [{".tiny.old": "old", ".tiny.new": "new"}, {"tiny": "old", ".tiny.new": "half"}])
+def test_kill_around_the_two_renames_is_healed(tmp_path, left):
+    """Where there is no RENAME_EXCHANGE: between the renames, and during the copy."""
+    for name, content in left.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(content)
+    heal(tmp_path / "tiny")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    assert (tmp_path / "tiny/file").read_text() == "old"
+
+
+def test_folders_are_exchanged_in_one_call(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    assert exchange(tmp_path / "one", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["other"]
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "one", tmp_path / "missing")
 
 
 def test_locks_of_dead_processes_are_cleared_and_those_of_a_user_are_not(workspace):
