@@ -63,7 +63,7 @@ class ImageVAE(Generator):
     class Params(Params):
         """`steps` and `latent` follow from the number of rows and the size of the images unless given."""
 
-        steps: int | None = Field(default=None, ge=1, description="optimizer steps; default 40 sqrt(rows)")
+        steps: int | None = Field(default=None, ge=1, description="optimizer steps; default 30 sqrt(rows)")
         latent: int | None = Field(
             default=None, ge=2, description="numbers in a latent; default 16 at 8x8, doubled with the side"
         )
@@ -100,7 +100,7 @@ class ImageVAE(Generator):
         codec = ImageCodec.fit(data.table, data.schema)
         _check_size(codec.shape)
         images = codec.encode(data.table)
-        steps = self.params.steps or round(40 * math.sqrt(data.table.num_rows))
+        steps = self.params.steps or round(30 * math.sqrt(data.table.num_rows))
         with torch.random.fork_rng(devices=[]):  # layers draw their first weights from torch's global generator
             torch.manual_seed(derive(seed, "weights"))
             network, average = (
