@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +26,7 @@ from synthmill.plan import JobPlan, ModelPlan
 from synthmill.rows import row_hashes
 from synthmill.rules import Rules
 from synthmill.seeds import derive, uniforms
-from synthmill.store.staging import STAGING_FIELDS, Level, shard_bytes
+from synthmill.store.staging import STAGING_FIELDS, Level, shard_bytes, write_shard
 
 GIVEN_STEP = 2**32 - 1  # the step of the uniform that draws given values; generators count theirs from 0
 _COPY_REASON = "copy of a train row"
@@ -189,6 +189,12 @@ class Sampler:
         return StagedShard(
             shard_bytes(table), "", rows, reasons, time.monotonic() - started, _level(self._kit.device), usage
         )
+
+    def stage(self, shard: Shard, staging: Path) -> StagedShard:
+        """Make a shard and store it under the state's folder of all strata, so that its hash travels and not its bytes."""
+        made = self.make(shard)
+        file = write_shard(staging / self._kit.strata[shard.place].staging, made.data)
+        return replace(made, data=b"", file=file)
 
     def _make_batch(self, stratum: StratumKit, first: int) -> tuple[Sampled, pa.Table]:
         candidates = np.arange(first, first + self._kit.job.micro_batch, dtype=np.int64)

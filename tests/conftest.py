@@ -1,0 +1,10 @@
+"""What every test can import: tests/support, and the plug-in in it as an installed package, for child processes too."""
+
+import os
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+FOLDERS = [str(TESTS), str(TESTS / "support" / "plugin")]
+sys.path[:0] = FOLDERS
+os.environ["PYTHONPATH"] = os.pathsep.join([*FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
