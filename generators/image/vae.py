@@ -103,9 +103,8 @@ class ImageVAE(Generator):
         steps = self.params.steps or round(30 * math.sqrt(data.table.num_rows))
         with torch.random.fork_rng(devices=[]):  # layers draw their first weights from torch's global generator
             torch.manual_seed(derive(seed, "weights"))
-            network, average = (
-                _Network(codec, torch.unique(images.pixels), self.params.latent).to(device) for _ in range(2)
-            )
+            levels = torch.unique(images.pixels)
+            network, average = (_placed(_Network(codec, levels, self.params.latent), device) for _ in range(2))
         average.load_state_dict(network.state_dict())
         losses = _train(network, average, images, steps=steps, seed=seed, progress=progress)
         self._model = _Model(codec, _joint(images.labels.numpy()), average.eval())
@@ -144,7 +143,8 @@ class ImageVAE(Generator):
         assert self._model is not None, "fit or load comes first"
         joint = self._model.joint
         state = {"latent": self._model.network.latent, "labels": joint.labels.tolist(), "rows": joint.rows.tolist()}
-        save_file(self._model.network.state_dict(), folder / "network.safetensors")
+        weights = {name: weight.cpu().contiguous() for name, weight in self._model.network.state_dict().items()}
+        save_file(weights, folder / "network.safetensors")
         (folder / "model.json").write_text(json.dumps(state), encoding="utf-8")
         self._model.codec.save(folder)
 
@@ -158,7 +158,7 @@ class ImageVAE(Generator):
         network.load_state_dict(weights)
         joint = _Joint(np.array(state["labels"], np.int64).reshape(-1, len(codec.labels)), np.array(state["rows"]))
         generator = cls(params)
-        generator._model = _Model(codec, joint, network.to(device).eval())
+        generator._model = _Model(codec, joint, _placed(network, device).eval())
         return generator
 
 
@@ -235,14 +235,18 @@ class _Network(nn.Module):
         return torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
 
 
+def _placed(network: _Network, device: str) -> _Network:
+    """On the device, in the memory order in which its convolutions are fast."""
+    order = torch.channels_last if device.startswith("cuda") else torch.contiguous_format
+    return network.to(device=device, memory_format=order)
+
+
 def _train(
     network: _Network, average: _Network, images: Images, *, steps: int, seed: int, progress: FitProgress
 ) -> list[tuple[int, float]]:
     """Adam with a cosine schedule; `average` follows the weights. Gives back (step, mean loss in nats a pixel) now and then."""
     device = network.levels.values.device
     pixels, labels = images.pixels.to(device), images.labels.to(device)
-    if device.type == "cuda":
-        network.to(memory_format=torch.channels_last)
     random = torch.Generator(device).manual_seed(derive(seed, "train"))
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,8 +73,3 @@ def pyramid(height: int, width: int, first: int) -> tuple[list[tuple[int, int]],
     while min(sizes[-1]) > _SHORT_SIDE:
         sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))  # what a convolution of stride 2 leaves
     return sizes, [first * min(2**level, _WIDEST) for level in range(len(sizes))]
-
-
-def parameter_count(module: torch.nn.Module) -> int:
-    """Weights in a module."""
-    return sum(weight.numel() for weight in module.parameters())

@@ -41,8 +41,8 @@ class PixelLevels(nn.Module):
     def draw(self, uniforms: Tensor, maps: Tensor, temperature: float) -> Tensor:
         """One pixel for each uniform, by inverting the distribution; bytes in the shape of `uniforms`."""
         mean, log_scale = mean_and_log_scale(maps)
-        drawn = mean + temperature * torch.exp(log_scale) * torch.logit(uniforms)
-        return self.values[torch.bucketize(drawn, self.edges[1:-1])]
+        drawn = mean + temperature * torch.exp(log_scale) * torch.logit(uniforms).to(mean.dtype)
+        return self.values[torch.bucketize(drawn.contiguous(), self.edges[1:-1])]
 
 
 def mean_and_log_scale(maps: Tensor) -> tuple[Tensor, Tensor]:
