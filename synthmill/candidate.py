@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from synthmill.errors import StorageError
 from synthmill.references import StratumShare
 
 _BATCH_ROWS = 1 << 16
+_ANEW = "run again: it is assembled anew from the finished shards"
 
 Numbers = NDArray[np.int64]  # row numbers, counted over the candidate's files in name order
 
@@ -55,7 +57,7 @@ def _locate(folder: Path, strata: Sequence[StratumShare], wanted: Sequence[Numbe
             raise StorageError(
                 f"the candidate holds {count} rows of stratum {stratum.label} of job {stratum.job}, not {stratum.rows}",
                 where=folder.name,
-                hint="run again: it is assembled anew from the finished shards",
+                hint=_ANEW,
             )
     return [np.concatenate(pieces) for pieces in located]
 
@@ -63,26 +65,32 @@ def _locate(folder: Path, strata: Sequence[StratumShare], wanted: Sequence[Numbe
 def _labels(folder: Path) -> Iterator[pa.Array]:
     """The `_stratum` column in batches, with missing labels as empty text."""
     for file in _files(folder):
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=["_stratum"]):
-            yield pc.fill_null(batch.column(0).cast(pa.string()), "")
+        with _reading(file):
+            for batch in pq.ParquetFile(file).iter_batches(_BATCH_ROWS, columns=["_stratum"]):
+                yield pc.fill_null(batch.column(0).cast(pa.string()), "")
 
 
 def _read(folder: Path, numbers: Numbers, schema: Schema) -> Iterator[pa.Table]:
     """The rows with these sorted numbers, in that order."""
     start = 0
     for file in _files(folder):
-        parquet = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            end = start + parquet.metadata.row_group(group).num_rows
-            here = numbers[np.searchsorted(numbers, start) : np.searchsorted(numbers, end)] - start
-            if len(here):
-                yield (
-                    parquet.read_row_group(group, columns=schema.names)
-                    .select(schema.names)
-                    .take(here)
-                    .cast(schema.arrow)
-                )
-            start = end
+        with _reading(file):
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                end = start + parquet.metadata.row_group(group).num_rows
+                here = numbers[np.searchsorted(numbers, start) : np.searchsorted(numbers, end)] - start
+                if len(here):
+                    rows = parquet.read_row_group(group, columns=schema.names).take(here)
+                    yield rows.select(schema.names).cast(schema.arrow)
+                start = end
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError("a file of the candidate cannot be read", where=file.name, hint=_ANEW) from error
 
 
 def _files(folder: Path) -> list[Path]:

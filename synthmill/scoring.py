@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from synthmill.candidate import draw_rows
 from synthmill.columns import Schema
 from synthmill.errors import Interrupted, RecipeError, SynthmillError
-from synthmill.evaluator import Direction, Evaluator, Measured, Reference, References, Score
+from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, Reference, References, Score
 from synthmill.histograms import Histogram, histograms
 from synthmill.intervals import REPLICATES, Interval, around, half
 from synthmill.references import StratumShare
@@ -73,7 +74,7 @@ def score(
     mixtures: list[int | None] = [None, *jobs] if len(jobs) > 1 else [None]
     found = [_score_mixtures(key, mixtures, draw, pools, progress) for key in keys]
     by_mixture = [tuple(score for outcomes in found for score in outcomes[i].scores) for i in range(len(mixtures))]
-    whole = draw(None, Evaluator.maximum_rows)
+    whole = draw(None, max((evaluator(key).maximum_rows for key in keys), default=Evaluator.maximum_rows))
     return Scores(
         scores=by_mixture[0],
         by_job=tuple(by_mixture[1:] or by_mixture),
@@ -165,42 +166,36 @@ class _Trial:
         if rows < least:
             reason = f"{rows} rows a side that meet conditions and rules; it takes {least}"
             return _Outcome((self._undetermined(self.key, reason),))
-        measured = [self.sides.candidate, self.sides.a, *([self.sides.floor] if self.subject.has_floor else [])]
-        estimates = [
-            self._estimate(table, role * (1 + REPLICATES), len(measured)) for role, table in enumerate(measured)
-        ]
+        roles = [self.sides.candidate, self.sides.a, *([self.sides.floor] if self.subject.has_floor else [])]
+        done, every = count(1), len(roles) * (1 + REPLICATES)
+        estimates = [self._estimate(table, lambda: self.progress(self.key, next(done), every)) for table in roles]
         (values, tables), (ceilings, _), *rest = estimates
         floors = rest[0][0] if rest else {}
         scores = (self._score(name, v, ceilings.get(name), floors.get(name)) for name, v in values.items())
         return _Outcome(tuple(scores), tables)
 
-    def _estimate(self, table: pa.Table, done: int, roles: int) -> tuple[Values, Mapping[str, pa.Table]]:
+    def _estimate(self, table: pa.Table, tick: Callable[[], None]) -> tuple[Values, Mapping[str, pa.Table]]:
         """Measure all rows, then half of both sides again and again; each role meets the same halves, so that their luck cancels."""
-        every = roles * (1 + REPLICATES)
-        full = self.subject.measure(Measured(table), self._references(None), seed=_seed(self.pools.seed, self.key, 0))
-        self.progress(self.key, done + 1, every)
-        values = {name: [value] for name, value in full.scores.items()}
-        for replicate in range(1, 1 + REPLICATES):
-            half_table = table.take(self._half(replicate, "measured"))
-            seed = _seed(self.pools.seed, self.key, replicate)
-            again = self.subject.measure(Measured(half_table), self._references(replicate), seed=seed)
-            self.progress(self.key, done + 1 + replicate, every)
-            for name, replicates in values.items():
-                replicates.append(again.scores.get(name, math.nan))
-        return {name: np.array(v) for name, v in values.items()}, full.tables
+        found = []
+        for replicate in range(1 + REPLICATES):
+            found.append(self._measure(table, replicate))
+            tick()
+        values = {name: np.array([m.scores.get(name, math.nan) for m in found]) for name in found[0].scores}
+        return values, found[0].tables
+
+    def _measure(self, table: pa.Table, replicate: int) -> Measurement:
+        """Replicate 0 is all rows. Privacy meets all train rows each time: they are the given, not a draw."""
+        holdout, train = self.sides.b, self.sides.train
+        if replicate:
+            table, halved = table.take(self._half(replicate, "measured")), self._half(replicate, "reference")
+            holdout, train = holdout.take(halved), train.take(halved)
+        if self.subject.against == "train":
+            train = self.pools.real[2]
+        references = References(self.pools.schema, Reference(holdout), Reference(train), self.features)
+        return self.subject.measure(Measured(table), references, seed=_seed(self.pools.seed, self.key, replicate))
 
     def _half(self, replicate: int, side: str) -> NDArray[np.int64]:
         return half(self.sides.quotas, np.random.default_rng(derive(self.pools.seed, "half", replicate, side)))
-
-    def _references(self, replicate: int | None) -> References:
-        """What to compare with: B, or half of it. Privacy meets all train rows each time: they are the given, not a draw."""
-        holdout, train = self.sides.b, self.sides.train
-        if replicate is not None:
-            rows = self._half(replicate, "reference")
-            holdout, train = holdout.take(rows), train.take(rows)
-        if self.subject.against == "train":
-            train = self.pools.real[2]
-        return References(self.pools.schema, Reference(holdout), Reference(train), self.features)
 
     def _score(
         self,

@@ -94,9 +94,8 @@ def _auc(fitted: pa.ChunkedArray, tested: pa.ChunkedArray, encoded: Encoded, see
     labels = sorted(pc.unique(fitted).to_pylist())
     codes = pc.index_in(fitted, value_set=pa.array(labels, fitted.type)).to_numpy()
     chances = _predict({"objective": "multi:softprob", "num_class": len(labels)}, encoded, codes, seed)
-    by_label = dict(
-        zip(labels, chances.reshape(tested.length(), -1).T, strict=True)
-    )  # one label alone comes as a vector
+    columns = chances.reshape(len(tested), -1).T  # a label alone comes as a vector
+    by_label = dict(zip(labels, columns, strict=True))
     truth = np.array(tested.to_pylist(), dtype=object)
     never = np.zeros(len(truth))
     aucs = [roc_auc_score(truth == label, by_label.get(label, never)) for label in sorted(set(truth))]

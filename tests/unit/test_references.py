@@ -146,6 +146,13 @@ def test_a_candidate_with_other_rows_than_were_accepted_is_refused(candidate):
         draw(candidate, (1, 1, 1), [*STRATA[:2], StratumShare(1, "a", {}, 51)])
 
 
+def test_a_file_cut_short_is_our_own_error(candidate):
+    file = candidate / "1.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(StorageError, match=r"1\.parquet: a file of the candidate cannot be read"):
+        draw(candidate, (1, 1, 1))
+
+
 def test_the_floor_control_keeps_columns_and_conditions_and_breaks_pairs():
     strata = [StratumShare(0, "poor", POOR, 100), StratumShare(1, "all", {}, 100)]
     numbers = np.arange(200)
