@@ -21,9 +21,11 @@ from uuid import UUID
 import httpx
 
 from flows import locks
+from synthmill.errors import RunError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ EMBEDDED = "embedded"
 WRITTEN_DEADLINE_S = 30.0
 _DRAIN_DEADLINE_S = 10.0
 _CANCEL_TIMEOUT_S = 2.0
+_ANSWER_TIMEOUT_S = 10.0
 _POLL_S = 0.2
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
@@ -72,7 +75,7 @@ def open_run_file(state: Path, run_id: str, server: str) -> Iterator[RunFile]:
 
 def mark_crashed(state: Path, server: str) -> list[UUID]:
     """Mark what killed runs left unfinished on `server` as crashed; the flow runs that were."""
-    crashed = []
+    crashed: list[UUID] = []
     for path in sorted(state.glob("runs/*.json")):
         lock = _lock_of(state, path.stem)
         descriptor = locks.take(lock)
@@ -116,12 +119,30 @@ def _crash(client: SyncPrefectClient, flow_run_id: UUID) -> bool:
         return False
     if flow_run.state is not None and flow_run.state.is_final():
         return False
-    crashed = Crashed(message="The run ended without a word; the next one found it.")
+    crashed: State[None] = Crashed(message="The run ended without a word; the next one found it.")
     for task_run in client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))):
         if task_run.state is None or not task_run.state.is_final():
             client.set_task_run_state(task_run.id, crashed, force=True)
     client.set_flow_run_state(flow_run_id, crashed, force=True)
     return True
+
+
+def require_answer(url: str) -> None:
+    """RunError when the user's own server does not answer: better now than after Prefect's minute of retries."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client({"timeout": _ANSWER_TIMEOUT_S}, sync_client=True) as client,
+    ):
+        error = client.api_healthcheck()
+    if error is not None:
+        raise RunError(
+            f"the Prefect server does not answer: {error}",
+            where=url,
+            hint="start it, or unset PREFECT_API_URL (or leave the profile) for an embedded one, or run with --inline",
+        ) from error
 
 
 def cancel_requested(flow_run_id: UUID) -> bool:

@@ -21,7 +21,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -29,7 +29,7 @@ from uuid import uuid4
 import psutil
 
 from flows import locks
-from flows.runs import EMBEDDED, RunFile, mark_crashed, open_run_file
+from flows.runs import EMBEDDED, RunFile, mark_crashed, open_run_file, require_answer
 from synthmill.errors import InputError, RunError
 
 START_DEADLINE_S = 60.0
@@ -67,20 +67,24 @@ def connect(state: Path, run_id: str | None = None) -> Iterator[Connection]:
     called once a flow run exists. The environment is as before on exit. RunError when no server answers within 60 s.
     """
     state = state.resolve()
-    url = user_api_url(os.environ)
+    own = user_api_url(os.environ)
     with ExitStack() as stack:
-        if url is None:
-            stack.enter_context(locks.held(state / "locks/users.lock", shared=True, deadline_s=START_DEADLINE_S))
-            url = _join(state)
-            stack.enter_context(_environment(_embedded_environment(state, url)))
-            server = EMBEDDED
-        else:
-            stack.enter_context(_environment(_DEFAULTS | os.environ))
-            server = url
+        url = own or stack.enter_context(_embedded(state))
+        stack.enter_context(_environment(_DEFAULTS | os.environ if own else _embedded_environment(state, url)))
         stack.enter_context(_settings())
+        if own:
+            require_answer(own)
+        server = own or EMBEDDED
         mark_crashed(state, server)
         run_file = stack.enter_context(open_run_file(state, run_id or uuid4().hex, server))
         yield Connection(url, server == EMBEDDED, run_file)
+
+
+@contextmanager
+def _embedded(state: Path) -> Iterator[str]:
+    """The URL of the embedded server, which stays up for as long as the block holds users.lock."""
+    with locks.held(state / "locks/users.lock", shared=True, deadline_s=START_DEADLINE_S):
+        yield _join(state)
 
 
 def user_api_url(environ: Mapping[str, str]) -> str | None:
@@ -132,7 +136,7 @@ def _assign(names: set[str], values: Mapping[str, str]) -> None:
             os.environ.pop(name, None)
 
 
-def _settings() -> nullcontext[None]:
+def _settings() -> AbstractContextManager[object]:
     """Prefect reads the environment once, at import: where that is past, settings read anew, as a context manager."""
     if "prefect" not in sys.modules:
         return nullcontext()

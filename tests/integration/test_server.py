@@ -340,6 +340,21 @@ def test_environment_is_ours_within_and_theirs_after(tmp_path: Path, monkeypatch
     assert dict(os.environ) == before
 
 
+def test_prefect_that_was_imported_before_takes_the_api_of_the_connection(tmp_path: Path) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    with server._environment(os.environ | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}), server._settings():
+        assert PREFECT_API_URL.value() == "http://127.0.0.1:1/api"
+    assert PREFECT_API_URL.value() != "http://127.0.0.1:1/api"
+
+
+def test_users_server_that_does_not_answer_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    with pytest.raises(RunError, match=r"127\.0\.0\.1:1/api: the Prefect server does not answer"), connect(tmp_path):
+        pass
+    assert not (tmp_path / "prefect").exists()
+
+
 def test_cancel_is_seen_and_a_silent_server_is_said_once(
     state: Path, no_prefect, caplog: pytest.LogCaptureFixture
 ) -> None:
