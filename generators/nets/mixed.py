@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,12 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 class RowEmbedding(nn.Module):
     """The sum of one vector a part -> (rows, width): its code's, moved along the part's direction by its normal score, or `hidden`."""
+
+    scores: Tensor  # (codes, 1), one row more a part: hidden
+    part_of: Tensor  # (codes,)
+    hidden: Tensor  # (parts,), the code that stands for hidden
+    starts: Tensor  # (parts,), where a part's codes begin
+    free: Tensor  # (parts,), -1 where there is none
 
     def __init__(self, parts: Sequence[Part], width: int) -> None:
         super().__init__()
@@ -64,9 +71,19 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """All blocks in turn."""
         for block in self.blocks:
             x = x + block(x)
         return x
+
+
+@dataclass(frozen=True, slots=True)
+class RowNoise:
+    """What one draw of all parts needs."""
+
+    codes: Tensor  # (rows, parts), uniform: choose codes
+    components: Tensor  # (rows, parts), uniform: choose components of the mixtures of values
+    values: Tensor  # (rows, parts), normal
 
 
 class RowLikelihood(nn.Module):
@@ -74,47 +91,47 @@ class RowLikelihood(nn.Module):
 
     def __init__(self, parts: Sequence[Part], width: int, components: int = 10) -> None:
         super().__init__()
-        self.parts = tuple(parts)
+        self.components = components
         self.sizes = [part.size for part in parts]
-        self.free = [j for j, part in enumerate(parts) if part.free is not None]
+        self.free = {j: part.free for j, part in enumerate(parts) if part.free is not None}
         self.norm = nn.LayerNorm(width)
-        self.logits = nn.Linear(width, sum(self.sizes))
-        self.mixtures = nn.Linear(width, len(self.free) * 3 * components) if self.free else None
+        self.logits = nn.ModuleList(nn.Linear(width, size) for size in self.sizes)
+        self.mixtures = nn.ModuleDict({str(j): nn.Linear(width, 3 * components) for j in self.free})
 
-    def forward(self, hidden: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Logits of each part, (rows, size); mixtures (rows, free parts, 3, components): logits, means, log scales."""
-        hidden = F.silu(self.norm(hidden))
-        logits = list(self.logits(hidden).float().split(self.sizes, 1))
-        if self.mixtures is None:
-            return logits, None
-        return logits, self.mixtures(hidden).float().unflatten(1, (len(self.free), 3, -1))
+    def hidden(self, decoded: Tensor) -> Tensor:
+        """What all heads read."""
+        return F.silu(self.norm(decoded))
 
-    def log_prob(self, hidden: Tensor, codes: Tensor, values: Tensor) -> Tensor:
+    def log_prob(self, decoded: Tensor, codes: Tensor, values: Tensor) -> Tensor:
         """Log likelihood of each part, in nats: (rows, parts)."""
-        logits, mixtures = self(hidden)
-        parts = [-F.cross_entropy(part, codes[:, j], reduction="none") for j, part in enumerate(logits)]
-        if mixtures is not None:
-            weights, means, log_scales = _mixture(mixtures)
-            deviations = (values[:, self.free, None] - means) * torch.exp(-log_scales)
-            log_normal = -0.5 * deviations.square() - log_scales - _HALF_LOG_TAU
-            of_values = torch.logsumexp(weights + log_normal, 2)  # (rows, free parts)
-            for i, j in enumerate(self.free):
-                parts[j] = parts[j] + of_values[:, i] * (codes[:, j] == self.parts[j].free)
-        return torch.stack(parts, 1)
+        hidden = self.hidden(decoded)
+        log_parts = []
+        for j, head in enumerate(self.logits):
+            log_part = -F.cross_entropy(head(hidden).float(), codes[:, j], reduction="none")
+            if j in self.free:
+                log_part = log_part + self._log_values(hidden, j, values[:, j]) * (codes[:, j] == self.free[j])
+            log_parts.append(log_part)
+        return torch.stack(log_parts, 1)
 
-    def sample(self, hidden: Tensor, uniforms: Tensor, normals: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """Codes and values (rows, parts); `uniforms` (rows, 2 parts) choose codes, then components; `normals` (rows, parts)."""
-        logits, mixtures = self(hidden)
-        choices = uniforms.split(len(self.parts), 1)
-        codes = torch.stack([invert(part / temperature, choices[0][:, j]) for j, part in enumerate(logits)], 1)
-        values = torch.zeros_like(normals)
-        if mixtures is not None:
-            weights, means, log_scales = _mixture(mixtures)
-            for i, j in enumerate(self.free):
-                chosen = invert(weights[:, i] / temperature, choices[1][:, j])[:, None]
-                mean, log_scale = means[:, i].gather(1, chosen)[:, 0], log_scales[:, i].gather(1, chosen)[:, 0]
-                values[:, j] = mean + torch.exp(log_scale) * temperature * normals[:, j]
-        return codes, values
+    def sample(self, hidden: Tensor, j: int, noise: RowNoise, temperature: float) -> tuple[Tensor, Tensor]:
+        """Codes and values, each (rows,), of part `j`."""
+        codes = invert(self.logits[j](hidden).float() / temperature, noise.codes[:, j])
+        if j not in self.free:
+            return codes, torch.zeros_like(noise.values[:, j])
+        weights, means, log_scales = self._mixture(hidden, j)
+        chosen = invert(weights / temperature, noise.components[:, j])[:, None]
+        mean, scale = means.gather(1, chosen)[:, 0], log_scales.gather(1, chosen)[:, 0].exp()
+        return codes, mean + scale * temperature * noise.values[:, j]
+
+    def _log_values(self, hidden: Tensor, j: int, values: Tensor) -> Tensor:
+        weights, means, log_scales = self._mixture(hidden, j)
+        deviations = (values[:, None] - means) * torch.exp(-log_scales)
+        return torch.logsumexp(weights - 0.5 * deviations.square() - log_scales, 1) - _HALF_LOG_TAU
+
+    def _mixture(self, hidden: Tensor, j: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights, means and log scales, each (rows, components)."""
+        logits, means, log_scales = self.mixtures[str(j)](hidden).float().chunk(3, 1)
+        return torch.log_softmax(logits, 1), means, log_scales.clamp(*_LOG_SCALE)
 
 
 def invert(logits: Tensor, uniforms: Tensor) -> Tensor:
@@ -123,8 +140,3 @@ def invert(logits: Tensor, uniforms: Tensor) -> Tensor:
         return torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
     cumulative = torch.softmax(logits, 1).cumsum(1)[:, :-1]
     return (uniforms[:, None] > cumulative).sum(1)
-
-
-def _mixture(raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    logits, means, log_scales = raw.unbind(2)
-    return torch.log_softmax(logits, 2), means, log_scales.clamp(*_LOG_SCALE)
