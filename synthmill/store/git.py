@@ -22,6 +22,7 @@ _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJ
 # DESIGN's second law needs an fsync of what git writes; a detached gc would keep the inherited lock for its whole life.
 _SETTINGS = ("-c", "core.fsync=all", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
 _INDEX_LOCK_WAIT_S = 10.0
+_BRANCH_LOCK_S = 1.0  # git holds the lock of a ref for as long as it takes to write 41 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,16 @@ class Git:
 
     def advance(self, new: str, old: str | None, reason: str) -> bool:
         """Move the branch from `old` to `new`; False where somebody else has moved it meanwhile."""
+        note = self.git_path("synthmill-advance")
+        note.touch()
         try:
             self.run("update-ref", "-m", f"synthmill: {reason}", "HEAD", new, old or "")
         except ReleaseError:
             if self.head() != old:
                 return False
             raise
+        finally:
+            note.unlink()
         return True
 
     def stage(self, files: Mapping[str, bytes]) -> None:
@@ -119,9 +124,10 @@ class Git:
             lock.unlink()
         for name in ("synthmill-marker", "synthmill-index", "synthmill-index.lock"):
             self.git_path(name).unlink(missing_ok=True)
-        # Nobody but Synthmill, under the lock we hold, writes these tags.
-        for left in self.git_path("refs/tags").glob("*@v*.lock"):
+        # Nobody but Synthmill, under the lock we hold, writes these refs.
+        for left in (*self.git_path("refs/tags").glob("*@v*.lock"), *self.git_path("refs/synthmill").rglob("*.lock")):
             left.unlink()
+        self._drop_branch_locks()
 
     def tag(self, name: str, commit: str) -> None:
         """An annotated tag (GTO and DVC do not see a lightweight one)."""
@@ -145,6 +151,20 @@ class Git:
         refs = [f"HEAD:{branch}"] if branch else []
         self.run("push", "--atomic", "--quiet", remote, *refs, f"refs/tags/{tag}")
         self.run("update-ref", pushed, f"refs/tags/{tag}")
+
+    def _drop_branch_locks(self) -> None:
+        """Where a run died as it moved the branch: a lock made since, and still there when any git would be done, is its own."""
+        note = self.git_path("synthmill-advance")
+        if not note.exists():
+            return
+        for ref in ("HEAD", self.answer("symbolic-ref", "--quiet", "HEAD") or "HEAD"):
+            lock = self.git_path(f"{ref}.lock")
+            if lock.exists() and lock.stat().st_mtime_ns >= note.stat().st_mtime_ns:
+                inode = lock.stat().st_ino
+                time.sleep(_BRANCH_LOCK_S)
+                if lock.exists() and lock.stat().st_ino == inode:
+                    lock.unlink()
+        note.unlink()
 
     def _take_index_lock(self, ours: Path, lock: Path) -> None:
         deadline = time.monotonic() + _INDEX_LOCK_WAIT_S

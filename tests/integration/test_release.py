@@ -433,8 +433,12 @@ def test_locks_of_dead_processes_are_cleared_and_those_of_a_user_are_not(workspa
     marker, lock = workspace.root / ".git/synthmill-marker", workspace.root / ".git/index.lock"
     marker.touch()
     os.link(marker, lock)
+    for left in ("synthmill-advance", "HEAD.lock", "refs/heads/main.lock", "refs/tags/tiny@v1.0.0.lock"):
+        (workspace.root / ".git" / left).touch()
     release(workspace, request_of(workspace), quiet)
     assert_clean(workspace.root)
-    lock.touch()
+    users = [lock, workspace.root / ".git/HEAD.lock", workspace.root / ".git/refs/heads/main.lock"]
+    for path in users:
+        path.touch()
     with workspace.lock(quiet):
-        assert lock.exists()
+        assert all(path.exists() for path in users)
