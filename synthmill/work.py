@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,12 +176,13 @@ class Sampler:
     def make(self, shard: Shard) -> StagedShard:
         """Make and filter every candidate of the shard; the same shard gives the same bytes."""
         started = time.monotonic()
-        batches, usage = [], Counter[str]()
-        for first in range(shard.start, shard.stop, self._kit.job.micro_batch):
-            sampled, staged = self._make_batch(self._kit.strata[shard.place], first)
-            batches.append(staged)
-            usage.update(sampled.usage)
-        table = pa.concat_tables(batches).slice(0, shard.stop - shard.start)
+        stratum = self._kit.strata[shard.place]
+        firsts = range(shard.start, shard.stop, self._kit.job.micro_batch)
+        sampled = [self._sample(stratum, first) for first in firsts]
+        table = self._judged(stratum, shard, sampled)
+        usage = Counter[str]()
+        for batch in sampled:
+            usage.update(batch.usage)
         reasons = {
             e["values"]: e["counts"] for e in pc.value_counts(table["_reject"]).to_pylist() if e["values"] is not None
         }
@@ -196,7 +197,8 @@ class Sampler:
         file = write_shard(staging / self._kit.strata[shard.place].staging, made.data)
         return replace(made, data=b"", file=file)
 
-    def _make_batch(self, stratum: StratumKit, first: int) -> tuple[Sampled, pa.Table]:
+    def _sample(self, stratum: StratumKit, first: int) -> Sampled:
+        """One micro-batch, always whole, so that its size never changes a byte."""
         candidates = np.arange(first, first + self._kit.job.micro_batch, dtype=np.int64)
         given = _draw_given(stratum, candidates)
         request = SampleRequest(
@@ -205,12 +207,12 @@ class Sampler:
             given=given,
             mask=np.ones((len(candidates), given.num_columns), dtype=np.bool_),
         )
-        sampled = self._generator.sample(request)
-        return sampled, self._stage(stratum, candidates, sampled)
+        return self._generator.sample(request)
 
-    def _stage(self, stratum: StratumKit, candidates: NDArray[np.int64], sampled: Sampled) -> pa.Table:
-        """One row per candidate: cells where accepted, the reason where not."""
-        table = sampled.table.cast(self._kit.job.schema_.arrow)
+    def _judged(self, stratum: StratumKit, shard: Shard, sampled: Sequence[Sampled]) -> pa.Table:
+        """One row per candidate of the shard, in order: cells where accepted, the reason where not."""
+        table = pa.concat_tables([batch.table.cast(self._kit.job.schema_.arrow) for batch in sampled])
+        made = np.concatenate([batch.candidates for batch in sampled])
         reject = np.full(table.num_rows, None, dtype=object)
         reject[~meeting(table, stratum.where, self._columns).to_numpy()] = _CONDITION_REASON
         for number, broken in enumerate(self._rules.broken(table)):
@@ -219,13 +221,15 @@ class Sampler:
         copy = pc.is_in(hashes, value_set=self._kit.train_hashes).to_numpy(zero_copy_only=False)
         if self._kit.reject_copies:
             reject[copy & (reject == None)] = _COPY_REASON  # noqa: E711
-        order = np.argsort(sampled.candidates, kind="stable")
-        staged = table.append_column("_candidate", pa.array(sampled.candidates))
+        staged = table.append_column("_candidate", pa.array(made))
         for column, values in zip(
             STAGING_FIELDS[1:], (pa.array(reject, pa.string()), pa.array(copy), hashes), strict=True
         ):
             staged = staged.append_column(column, values)
-        return _blank_rejects(_with_lost(staged.take(order), candidates, sampled.rejects))
+        lost = {candidate: reason for batch in sampled for candidate, reason in batch.rejects.items()}
+        asked = np.arange(shard.start, shard.stop, dtype=np.int64)
+        ordered = _with_lost(staged.take(np.argsort(made, kind="stable")), asked, lost)
+        return _blank_rejects(ordered.slice(0, len(asked)))
 
 
 def _with_lost(staged: pa.Table, candidates: NDArray[np.int64], rejects: Mapping[int, str]) -> pa.Table:

@@ -59,7 +59,8 @@ class Noise(Generator):
 
     def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
         for step in range(self.params.fit_steps):
-            time.sleep(self.params.fit_step_s)
+            if self.params.fit_step_s:
+                time.sleep(self.params.fit_step_s)
             progress(step + 1, self.params.fit_steps, 1.0 / (step + 1))
         if self.params.fit_fault and _is_first(self.params.fit_marker, "fit"):
             _strike(self.params.fit_fault)
@@ -70,7 +71,8 @@ class Noise(Generator):
         return FitReport(self.params.fit_steps, "steps")
 
     def sample(self, request: SampleRequest) -> Sampled:
-        time.sleep(self.params.seconds)
+        if self.params.seconds:
+            time.sleep(self.params.seconds)
         for candidate in set(self.params.poison) & set(request.candidates.tolist()):
             if _is_first(self.params.marker, str(candidate)):
                 _strike(self.params.fault)
