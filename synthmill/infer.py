@@ -68,6 +68,11 @@ class ColumnSummary:
     distinct: int | None
     is_target: bool
 
+    def __str__(self) -> str:
+        counts = "" if self.distinct is None else f", {self.distinct:,} values"
+        missing = f", {self.missing:.1%} missing" if self.missing else ""
+        return f"{self.name}: {self.kind} ({self.dtype}){counts}{missing}{', target' if self.is_target else ''}"
+
 
 def infer(table: pa.Table, overrides: Mapping[str, ColumnOverride], target: str | None) -> tuple[pa.Table, Schema]:
     """The schema of a normalised table, and the table with the overridden columns converted.

@@ -139,7 +139,7 @@ def test_a_column_that_starts_with_missing_cells_is_typed_by_the_rest(tmp_path):
 
 
 def test_a_type_must_hold_for_the_last_row_too(tmp_path):
-    source = load_csv(tmp_path, "n,day\n" + "5,2020-01-01\n" * 1500 + "x,y\n")
+    source = load_csv(tmp_path, "n,day\n" + "5,2020-01-01\n" * 1500 + "007,y\n")
     assert [column.dtype for column in source.schema] == ["string", "string"]
 
 
@@ -290,6 +290,12 @@ def test_broken_parquet(tmp_path):
         assert "d.parquet: the parquet file is truncated or broken" in refusal(tmp_path, "d.parquet")
 
 
+def test_parquet_with_text_in_another_encoding_is_broken(tmp_path):
+    latin = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xe9"))
+    pq.write_table(pa.table({"c": latin}), tmp_path / "d.parquet")
+    assert "d.parquet: the parquet file is truncated or broken" in refusal(tmp_path, "d.parquet")
+
+
 # Broken files
 
 
@@ -341,6 +347,15 @@ def test_no_path_leaves_the_workspace_but_into_an_allowed_folder(tmp_path):
     assert load(root, "inner.csv").table["a"].to_pylist() == [1]
     opened = read("link.csv", root=root, overrides={}, target=None, allowed=[other])
     assert opened.table["a"].to_pylist() == [2]
+
+
+def test_no_image_leads_out_of_the_workspace(tmp_path):
+    root = tmp_path / "workspace"
+    write(root, "pets/cat/a.png", png())
+    write(tmp_path, "other/b.png", png())
+    (root / "pets/cat/b.png").symlink_to(tmp_path / "other/b.png")
+    assert "pets/cat/b.png: the path leads outside the workspace" in refusal(root, "pets")
+    assert read("pets", root=root, overrides={}, target=None, allowed=[tmp_path / "other"]).table.num_rows == 2
 
 
 # Images
@@ -548,3 +563,5 @@ def test_a_description_counts_and_shows_no_cell(tmp_path):
     assert (n.kind, n.missing, n.distinct, n.is_target) == ("integer", 0.25, 3, False)
     assert (code.kind, code.missing, code.distinct, code.is_target) == ("category", 0.25, 2, True)
     assert SECRET not in repr([n, code])
+    assert str(n) == "n: integer (int64), 3 values, 25.0% missing"
+    assert str(code) == "code: category (string), 2 values, 25.0% missing, target"
