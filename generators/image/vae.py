@@ -156,9 +156,9 @@ class ImageVAE(Generator):
         weights = load_file(folder / "network.safetensors")
         network = _Network(codec, weights["levels.values"], state["latent"])
         network.load_state_dict(weights)
-        joint = _Joint(np.array(state["labels"], np.int64).reshape(-1, len(codec.labels)), np.array(state["rows"]))
+        labels = np.array(state["labels"], np.int64).reshape(len(state["rows"]), len(codec.labels))
         generator = cls(params)
-        generator._model = _Model(codec, joint, _placed(network, device).eval())
+        generator._model = _Model(codec, _Joint(labels, np.array(state["rows"])), _placed(network, device).eval())
         return generator
 
 

@@ -150,12 +150,14 @@ def test_temperature_is_a_sampling_parameter_that_narrows(digits, tmp_path):
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 9, 14), (1, 28, 28), (3, 8, 40)])
-def test_any_shape_and_no_label_at_all(channels, height, width):
+def test_any_shape_and_no_label_at_all(channels, height, width, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (12, channels, height, width), np.uint8)
     generator = fitted(pa.table({"image": write_images(pixels)}), Schema(columns=(IMAGE,)), steps=1)
+    generator.save(tmp_path)
     made = generator.sample(request()).table
 
     assert read_pixels(made["image"], "image", Shape(channels, height, width)).std() > 0
+    assert ImageVAE.load(tmp_path, generator.params, device="cpu").sample(request()).table.equals(made)
 
 
 def test_no_grey_is_made_that_train_does_not_have():
