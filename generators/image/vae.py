@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -288,8 +287,7 @@ def _finite(loss: float, step: int) -> float:
 
 
 def _check_size(shape: Shape) -> None:
-    sides: Sequence[int] = (shape.height, shape.width)
-    if min(sides) < _SMALLEST or max(sides) > _LARGEST:
+    if not all(_SMALLEST <= side <= _LARGEST for side in (shape.height, shape.width)):
         raise SourceError(
             f"images are {shape.width}x{shape.height}, image/vae takes {_SMALLEST} to {_LARGEST} pixels a side",
             hint="resize them",
