@@ -273,3 +273,64 @@ def test_the_interval_holds_the_true_mean_95_times_in_100():
 
 def test_no_interval_without_every_replicate():
     assert around(0.5, np.array([0.4, np.nan])) is None
+
+
+def every_kind(seed: int) -> pa.Table:
+    """A column of each kind that a table can hold, with gaps, one of them always missing and one constant."""
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(0, 1000, SIDE)
+    gaps = rng.random(SIDE) < 0.1
+    day = 20_000 * 86_400 * 10**6
+    columns = {
+        "number": pa.array(rng.normal(size=SIDE), mask=gaps),
+        "integer": pa.array(whole, mask=gaps),
+        "boolean": pa.array(whole > 500, mask=gaps),
+        "category": pa.array([f"v{n % 40}" for n in whole], mask=gaps),
+        "code": pa.array(whole % 3),
+        "date": pa.array((20_000 + whole).astype(np.int32), mask=gaps).cast(pa.date32()),
+        "moment": pa.array(day + whole * 10**7, pa.int64(), mask=gaps).cast(pa.timestamp("us", tz="Europe/Berlin")),
+        "time": pa.array(whole * 10**7, pa.int64(), mask=gaps).cast(pa.time64("us")),
+        "id": pa.array([f"{seed}-{n}" for n in range(SIDE)]),
+        "empty": pa.nulls(SIDE, pa.float64()),
+        "same": pa.array(["one"] * SIDE),
+    }
+    return pa.table(columns)
+
+
+KINDS = Schema(
+    columns=(
+        Column(name="number", kind="number", dtype="double", nullable=True),
+        Column(name="integer", kind="integer", dtype="int64", nullable=True),
+        Column(name="boolean", kind="boolean", dtype="bool", nullable=True),
+        Column(name="category", kind="category", dtype="string", nullable=True),
+        Column(name="code", kind="category", dtype="int64"),
+        Column(name="date", kind="date", dtype="date32", nullable=True),
+        Column(name="moment", kind="datetime", dtype="timestamp", nullable=True, timezone="Europe/Berlin"),
+        Column(name="time", kind="time", dtype="time64", nullable=True),
+        Column(name="id", kind="id", dtype="string"),
+        Column(name="empty", kind="number", dtype="double", nullable=True),
+        Column(name="same", kind="category", dtype="string"),
+    )
+)
+
+
+@pytest.mark.parametrize("target", ["number", "boolean", "code", "moment"])
+def test_every_kind_of_column_is_scored(tmp_path, target):
+    strata = [StratumShare(0, "all", {}, SIDE)]
+    keys = ["fidelity/shape", "utility/tstr", "privacy/copies"]
+    scores = score(
+        keys,
+        candidate=write(tmp_path / "c", [("all", every_kind(0))]),
+        train=every_kind(1),
+        a=every_kind(2),
+        b=every_kind(3),
+        schema=KINDS.model_copy(update={"target": target}),
+        strata=strata,
+        rules=(),
+        seed=0,
+        progress=lambda *_: None,
+    )
+    assert [(s.name, s.status, s.reason) for s in scores.scores] == [(key, "ok", "") for key in keys]
+    assert scores.tables["fidelity/shape/columns"]["column"].to_pylist() == [n for n in KINDS.names if n != "id"]
+    assert [h.column for h in scores.histograms] == [n for n in KINDS.names if n != "id"]
+    assert all(sum(h.real) == sum(h.synthetic) == SIDE for h in scores.histograms)
