@@ -17,8 +17,7 @@ from synthmill.store.staging import (
     FAILED,
     Judge,
     Receipt,
-    clear_quarantine,
-    read_receipts,
+    resume_receipts,
     write_receipt,
     write_shard,
 )
@@ -34,6 +33,7 @@ class _Stream:
     """One stratum: its judge, and the finished shards that the frontier has not reached."""
 
     plan: StratumPlan
+    place: int  # in its job
     judge: Judge
     waiting: list[Receipt]
     examined: int = 0  # candidates in finished shards, also beyond the frontier
@@ -45,19 +45,19 @@ class JobRun:
 
     def __init__(self, job: JobPlan, accept: Accept, state: State, *, workers: int) -> None:
         self.job, self._accept, self._state, self._workers = job, accept, state, workers
-        self._streams = [self._open(stratum) for stratum in job.strata if stratum.rows]
+        opened = [self._open(place, stratum) for place, stratum in enumerate(job.strata) if stratum.rows]
+        self._streams = {stream.plan.fingerprint: stream for stream in opened}
         self._failed = 0
-        for stream in self._streams:
+        for stream in opened:
             self._advance(stream)
 
-    def _open(self, stratum: StratumPlan) -> _Stream:
+    def _open(self, place: int, stratum: StratumPlan) -> _Stream:
         folder = self._state.staging(stratum.staging)
-        clear_quarantine(folder)
-        receipts = read_receipts(folder)
+        receipts = resume_receipts(folder)
         batches = math.ceil(self._accept.candidates_per_row * stratum.rows / self.job.micro_batch)
         limit = batches * self.job.micro_batch  # an index, the same for every run of this plan
         judge = Judge(folder, rows=stratum.rows, limit=limit, unique=self._accept.unique)
-        stream = _Stream(stratum, judge, receipts)
+        stream = _Stream(stratum, place, judge, receipts)
         for receipt in receipts:
             stream.examined += receipt.stop - receipt.start
             stream.accepted += receipt.rows
@@ -66,13 +66,13 @@ class JobRun:
     @property
     def rows(self) -> int:
         """Rows accepted so far; they are final."""
-        return sum(stream.judge.tally.accepted for stream in self._streams)
+        return sum(stream.judge.tally.accepted for stream in self._streams.values())
 
     @property
     def rejects(self) -> dict[str, int]:
         """Judged candidates that did not become rows, by reason."""
         total: dict[str, int] = {}
-        for stream in self._streams:
+        for stream in self._streams.values():
             for reason, count in stream.judge.tally.rejects.items():
                 total[reason] = total.get(reason, 0) + count
         return total
@@ -80,30 +80,21 @@ class JobRun:
     @property
     def is_complete(self) -> bool:
         """Every stratum has its rows."""
-        return all(stream.judge.is_complete for stream in self._streams)
+        return all(stream.judge.is_complete for stream in self._streams.values())
 
     def next_shard(self, in_flight: Iterable[Shard]) -> Shard | None:
         """The next range worth making, or None while what is in flight should be enough."""
         running = list(in_flight)
-        for number, stream in enumerate(self._streams):
-            own = [shard for shard in running if shard.stratum == stream.plan.fingerprint]
+        for fingerprint, stream in self._streams.items():
+            if stream.judge.is_complete:
+                continue
+            own = [shard for shard in running if shard.stratum == fingerprint]
             if (span := self._next_range(stream, own)) is not None:
-                return Shard(
-                    job=self.job.index,
-                    place=self._place(number),
-                    stratum=stream.plan.fingerprint,
-                    start=span[0],
-                    stop=span[1],
-                )
+                return Shard(job=self.job.index, place=stream.place, stratum=fingerprint, start=span[0], stop=span[1])
         return None
-
-    def _place(self, number: int) -> int:
-        return self.job.strata.index(self._streams[number].plan)
 
     def _next_range(self, stream: _Stream, running: list[Shard]) -> tuple[int, int] | None:
         judge = stream.judge
-        if judge.is_complete:
-            return None
         taken = sorted([(r.start, r.stop) for r in stream.waiting] + [(s.start, s.stop) for s in running])
         start, hole_end = _first_gap(judge.position, taken)
         rate = (stream.accepted + 1) / (stream.examined + 1)
@@ -118,7 +109,7 @@ class JobRun:
 
     def record(self, shard: Shard, staged: StagedShard) -> Receipt:
         """Store what an engine made of a shard and move the frontier; raises AcceptanceError when the budget is spent."""
-        stream = self._stream_of(shard)
+        stream = self._streams[shard.stratum]
         folder = stream.judge.folder
         file = staged.file or write_shard(folder, staged.data)
         receipt = Receipt(
@@ -138,11 +129,14 @@ class JobRun:
 
     def quarantine(self, shard: Shard, reason: str) -> Receipt:
         """Give a shard up as failed; raises ShardError when the job may not lose that many candidates."""
-        stream = self._stream_of(shard)
+        stream = self._streams[shard.stratum]
         lost = shard.stop - shard.start
         self._failed += lost
-        examined = sum(s.examined for s in self._streams) + lost
-        allowed = max(1, int(self._accept.max_failed * examined))
+        examined = sum(s.examined for s in self._streams.values()) + lost
+        candidates = max(
+            examined, self.job.rows
+        )  # it will be as many at least, so an early failure costs no more than a late one
+        allowed = max(1, int(self._accept.max_failed * candidates))
         if self._failed > allowed:
             raise ShardError(
                 f"candidates {shard.start}..{shard.stop - 1} of {stream.plan.label} failed on {shard.attempt} actors: {reason}; "
@@ -181,12 +175,9 @@ class JobRun:
             hint="loosen rules or conditions, or raise accept.candidates_per_row",
         )
 
-    def _stream_of(self, shard: Shard) -> _Stream:
-        return next(stream for stream in self._streams if stream.plan.fingerprint == shard.stratum)
-
     def close(self) -> None:
         """Free what the judges hold."""
-        for stream in self._streams:
+        for stream in self._streams.values():
             stream.judge.close()
 
 

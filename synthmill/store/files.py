@@ -7,8 +7,9 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -16,6 +17,7 @@ from uuid import uuid4
 from synthmill.errors import BusyError, StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_LEFTOVER_S = 3600.0
 
 
 def publish_bytes(path: Path, data: bytes) -> None:
@@ -58,6 +60,14 @@ def publish_folder(aside: Path, path: Path) -> None:
 def aside_of(path: Path) -> Path:
     """A name beside `path` that nobody else uses; leftovers of killed runs start with `.tmp-`."""
     return path.with_name(f".tmp-{uuid4().hex}-{path.name}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs left unfinished; younger files than an hour may belong to a run that lives."""
+    for path in folder.glob(".tmp-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LEFTOVER_S:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from synthmill.errors import StorageError
 from synthmill.fingerprint import hash_file
-from synthmill.store.files import publish_bytes, publish_json
+from synthmill.store.files import publish_bytes, publish_json, remove_leftovers
 
 Level = Literal["bitwise", "statistical"]  # what a repeat of the same plan gives: equal bytes, or rows alike
 
@@ -73,11 +73,11 @@ def write_shard(folder: Path, data: bytes) -> str:
 
 def write_receipt(folder: Path, receipt: Receipt) -> None:
     """From here on the shard counts."""
-    publish_json(folder / f"{receipt.start}-{receipt.stop}.json", asdict(receipt))
+    publish_json(_receipt_path(folder, receipt), asdict(receipt))
 
 
 def read_receipts(folder: Path) -> list[Receipt]:
-    """Receipts whose shard is there and whole, by start. One whose shard is broken is deleted: it is made again."""
+    """Receipts whose shard is there and whole, by start. Broken ones are deleted with their shard: it is made again."""
     receipts = []
     for path in folder.glob("*-*.json"):
         try:
@@ -90,14 +90,22 @@ def read_receipts(folder: Path) -> list[Receipt]:
             receipts.append(receipt)
         else:
             path.unlink()
+            shard.unlink(missing_ok=True)  # else its name would keep the whole one out
     return sorted(receipts, key=lambda r: (r.start, -r.stop))
 
 
-def clear_quarantine(folder: Path) -> None:
-    """Forget which shards failed, so that a new run tries them again."""
-    for path in folder.glob("*-*.json"):
-        if not json.loads(path.read_text()).get("file"):
-            path.unlink()
+def resume_receipts(folder: Path) -> list[Receipt]:
+    """What a new run goes on from. Which shards were quarantined is forgotten, so that they are tried again."""
+    remove_leftovers(folder)
+    receipts = read_receipts(folder)
+    for receipt in receipts:
+        if not receipt.file:
+            _receipt_path(folder, receipt).unlink()
+    return [receipt for receipt in receipts if receipt.file]
+
+
+def _receipt_path(folder: Path, receipt: Receipt) -> Path:
+    return folder / f"{receipt.start}-{receipt.stop}.json"
 
 
 @dataclass(slots=True)
