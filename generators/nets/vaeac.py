@@ -82,7 +82,7 @@ class Vaeac(nn.Module):
         for r, parts in enumerate(self.rounds):
             hidden = self.trunk(self.seen(codes, values, seen))
             weights, means, log_stds = self._prior(hidden)
-            chosen = invert(weights, noise.priors[:, r])[:, None, None].expand(-1, 1, means.shape[2])
+            chosen = invert(weights / temperature, noise.priors[:, r])[:, None, None].expand(-1, 1, means.shape[2])
             mean, std = means.gather(1, chosen)[:, 0], log_stds.gather(1, chosen)[:, 0].exp()
             z = mean + std * temperature * noise.latents[:, r]
             decoded = self.likelihood.hidden(self.decoder(hidden + self.from_latent(z)))
@@ -105,8 +105,10 @@ class Vaeac(nn.Module):
         rows, parts = codes.shape
         device = codes.device
         before = torch.randint(len(self.rounds), (rows, 1), generator=draw, device=device)
-        is_given = torch.randint(2, (rows, 1), generator=draw, device=device)
-        given = torch.randint(parts, (rows, 1), generator=draw, device=device) * is_given
+        few = torch.rand(
+            (rows, 1), generator=draw, device=device
+        ).square()  # recipes give one column or two, rarely most
+        given = (1 + few * (parts - 1)).long() * torch.randint(2, (rows, 1), generator=draw, device=device)
         rank = torch.rand((rows, parts), generator=draw, device=device).argsort(1)
         return (self.round_of < before) | (rank < given)
 

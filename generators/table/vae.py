@@ -67,7 +67,9 @@ class VAE(Generator):
 
     @classmethod
     def schema(cls, source: Schema, params: contract.Params) -> Schema:
-        """Any table; text and images are refused."""
+        """Any table with a column that is no id; text and images are refused."""
+        if all(column.kind == "id" for column in source):
+            raise RecipeError("table/vae has nothing to learn: all columns are ids", where="source.columns")
         for column in source:
             if column.kind in ("text", "image"):
                 raise RecipeError(
@@ -208,7 +210,7 @@ def _train(
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss = network.loss(codes[chosen], values[chosen], draw)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
