@@ -21,15 +21,16 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed
 
 from flows.runs import cancel_requested
 from synthmill.console import PlainReporter, Reporter
 from synthmill.engine import Engine
 from synthmill.errors import GateMissed, Interrupted, SynthmillError
 from synthmill.outcome import Outcome
-from synthmill.plan import JobPlan, ModelPlan, Plan
+from synthmill.plan import Plan
 from synthmill.pool import Pool
 from synthmill.run import Run, RunRequest
 from synthmill.stop import StopFlag
@@ -70,7 +71,7 @@ def synthesize(
     reporter = _FlowReporter(session.reporter)
     try:
         with session.stop.listening(), Run(request, find(Path(workspace)), reporter, _Stop(session.stop)) as run:
-            session.outcome = _stages(run, session)
+            _stages(run, session)
     except Interrupted as error:
         session.error = error
         return Cancelled(message=str(error))
@@ -78,42 +79,54 @@ def synthesize(
         session.error = error
         get_run_logger().error(str(error))
         return Failed(message=str(error))
+    assert session.outcome is not None
     return Completed(message=f"{session.outcome.dataset} {session.outcome.version or ''} {session.outcome.path}")
 
 
-def _stages(run: Run, session: Session) -> Outcome:
-    plan = prepare(run)
+def _stages(run: Run, session: Session) -> None:
+    work = _Work(run)
+    prepare(work)
     settings = run.workspace.settings.engine
     with Pool(workers=session.workers or settings.workers, device=settings.device) as pool:
-        for model in plan.models:
-            fit(run, plan, model, pool)
-        for job in plan.jobs:
-            generate(run, plan, job, pool)
-        outcome = assemble_and_score(run, plan, pool)
-    return release(run, plan, outcome)
+        for place, model in enumerate(work.plan.models):
+            fit(work, pool, place, model.generator)
+        for job in work.plan.jobs:
+            generate(work, pool, job.index, job.generator)
+        session.outcome = assemble_and_score(work, pool)
+    session.outcome = release(work, session.outcome)
+
+
+class _Work:
+    """The run and its plan, for tasks. A plain class, because Prefect searches dataclasses and models for futures, row by row."""
+
+    plan: Plan
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
 
 
 @task(task_run_name="prepare", cache_policy=NO_CACHE, persist_result=False)
-def prepare(run: Run) -> Plan:
+def prepare(work: _Work) -> None:
     """Recipe and source to a plan."""
-    return run.prepare()
+    work.plan = work.run.prepare()
 
 
-@task(task_run_name="fit {model.generator}", cache_policy=NO_CACHE, persist_result=False)
-def fit(run: Run, plan: Plan, model: ModelPlan, engine: Engine) -> None:
+@task(task_run_name="fit {generator}", cache_policy=NO_CACHE, persist_result=False)
+def fit(work: _Work, engine: Engine, place: int, generator: str) -> None:
     """One model."""
-    run.fit(plan, model, engine)
+    work.run.fit(work.plan, work.plan.models[place], engine)
 
 
-@task(task_run_name="generate {job.index} {job.generator}", cache_policy=NO_CACHE, persist_result=False)
-def generate(run: Run, plan: Plan, job: JobPlan, engine: Engine) -> None:
+@task(task_run_name="generate {index} {generator}", cache_policy=NO_CACHE, persist_result=False)
+def generate(work: _Work, engine: Engine, index: int, generator: str) -> None:
     """One job's rows, over the whole cluster."""
-    run.generate(plan, job, engine)
+    work.run.generate(work.plan, work.plan.jobs[index], engine)
 
 
 @task(task_run_name="assemble and score", cache_policy=NO_CACHE, persist_result=False)
-def assemble_and_score(run: Run, plan: Plan, engine: Engine) -> Outcome:
+def assemble_and_score(work: _Work, engine: Engine) -> Outcome:
     """The candidate with its scores, as artifacts too."""
+    run, plan = work.run, work.plan
     run.assemble(plan)
     outcome = run.score(plan, engine)
     rows = [
@@ -127,14 +140,14 @@ def assemble_and_score(run: Run, plan: Plan, engine: Engine) -> Outcome:
 
 
 @task(task_run_name="release", cache_policy=NO_CACHE, persist_result=False)
-def release(run: Run, plan: Plan, outcome: Outcome) -> Outcome:
+def release(work: _Work, outcome: Outcome) -> Outcome:
     """Hold the gates, then place or release; tell whoever listens."""
     resource = {
         "prefect.resource.id": f"synthmill.dataset.{outcome.dataset}",
         "prefect.resource.name": outcome.dataset,
     }
     try:
-        done = run.finish(plan, outcome)
+        done = work.run.finish(work.plan, outcome)
     except GateMissed as error:
         emit_event("synthmill.gate.missed", resource=resource, payload={"plan": outcome.plan, "reasons": error.what})
         raise

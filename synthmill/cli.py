@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill.errors import Interrupted, SynthmillError
+from synthmill.errors import Interrupted, RunError, SynthmillError
 
 if TYPE_CHECKING:
     from synthmill.console import Reporter
@@ -38,7 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object on std
 
 def main() -> None:
     """Run a command; errors of ours become one message and their exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    _set_up_logging()
     os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         _refuse_shadows()
@@ -47,6 +47,18 @@ def main() -> None:
         _die(error)
     except KeyboardInterrupt:
         _die(Interrupted("stopped at once", hint="run again to go on"))
+
+
+def _set_up_logging() -> None:
+    """Warnings to stderr. Ours are made from INFO on, because the flow sends them to Prefect too."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter("%(name)s: %(message)s")
+    )  # a handler without one would be replaced by Prefect
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    for name in ("synthmill", "generators", "evaluators", "flows"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _die(error: SynthmillError) -> None:
@@ -154,7 +166,7 @@ def _run_flow(
             session = Session(reporter, on_started=connection.run_file.record, workers=workers)
             token = SESSION.set(session)
             try:
-                synthesize(
+                state = synthesize(
                     recipe=str(request.recipe),
                     workspace=str(workspace.root),
                     overrides=list(request.overrides),
@@ -165,6 +177,10 @@ def _run_flow(
                 )
             finally:
                 SESSION.reset(token)
+        if session.error is None and not state.is_completed():
+            raise RunError(
+                f"Prefect ended the run as {state.name}: {state.message}", hint="--inline runs without Prefect"
+            )
         return session.outcome, session.error
 
 
@@ -183,7 +199,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         typer.echo(outcome.model_dump_json())
         return
-    from synthmill.tables import outcome_lines
+    from synthmill.summary import outcome_lines
 
     for line in outcome_lines(outcome):
         typer.echo(line)
@@ -194,9 +210,9 @@ def releases(
     dataset: Annotated[str | None, typer.Argument(help="one dataset; default: all")] = None, as_json: Json = False
 ) -> None:
     """List the releases of this workspace."""
+    from synthmill.console import table
     from synthmill.store.release_steps import releases as read_all
     from synthmill.store.workspace import find
-    from synthmill.tables import table
 
     found = read_all(find(Path.cwd()), dataset)
     if as_json:
@@ -239,7 +255,8 @@ def schema() -> None:
 @app.command(name="list")
 def list_all(as_json: Json = False) -> None:
     """List generators and evaluators with what each can do."""
-    from synthmill.tables import catalogue, table
+    from synthmill.console import table
+    from synthmill.summary import catalogue
 
     generators, evaluators = catalogue()
     if as_json:
@@ -248,6 +265,7 @@ def list_all(as_json: Json = False) -> None:
     for entries in (generators, evaluators):
         head = tuple(entries[0])
         typer.echo("\n".join(table(head, [tuple(map(str, entry.values())) for entry in entries])) + "\n")
+
 
 if __name__ == "__main__":
     main()

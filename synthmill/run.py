@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthmill.console import Reporter, duration
+from synthmill.console import Reporter, duration, table
 from synthmill.engine import Engine, Progress
 from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError
 from synthmill.gates import judge
@@ -292,17 +292,33 @@ class _FitLines:
         self.reporter.progress(self.task, step, steps, f"loss {loss:.4g}, {duration(left)} left")
 
 
-def _reject_words(rejects: dict[str, int]) -> str:
+def _reject_words(rejects: Mapping[str, int]) -> str:
     return "" if not rejects else "rejected " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(rejects.items()))
 
 
 def source_lines(plan: Plan, source: SourceTable) -> list[str]:
     """What was read and how it was understood; counts and names, never a cell."""
-    info, notes = plan.source, [f"  note: {note}" for note in source.notes]
-    head = (
-        f"  source {plan.recipe.source.path}: {info.train_rows:,} train, {info.a_rows:,} + {info.b_rows:,} holdout rows"
-    )
-    columns = [f"  {summary}" for summary in describe(source.schema, source.table)]
-    hows = [f"  jobs.{j.index}: {', '.join(j.by_rejection)} met by rejection" for j in plan.jobs if j.by_rejection]
-    exact = [f"  jobs.{j.index}: {', '.join(j.exact)} met exactly" for j in plan.jobs if j.exact]
-    return [head, *columns, *notes, *exact, *hows]
+    info, target = plan.source, source.schema.target
+    lines = [
+        f"source {plan.recipe.source.path}: {info.train_rows:,} train rows, {info.a_rows:,} + {info.b_rows:,} held out",
+        *table(
+            ("column", "kind", "type", "values", "missing", ""),
+            [
+                (
+                    c.name,
+                    c.kind,
+                    c.dtype,
+                    "" if c.distinct is None else f"{c.distinct:,}",
+                    f"{c.missing:.1%}",
+                    "target" * (c.name == target),
+                )
+                for c in describe(source.schema, source.table)
+            ],
+        ),
+        *(f"note: {note}" for note in source.notes),
+    ]
+    for job in plan.jobs:
+        for how, names in (("exactly", job.exact), ("by rejection", job.by_rejection)):
+            if names:
+                lines.append(f"jobs.{job.index}: {', '.join(names)} met {how}")
+    return [f"  {line}" for line in lines]

@@ -21,7 +21,7 @@ LAYERS = [
     {"engines", "job_run", "score_task"},
     {"candidates", "outcome", "publish"},
     {"run"},
-    {"dry_run", "tables"},
+    {"dry_run", "summary"},
     {"cli"},
 ]
 # Heavy packages, and the only places that may import them.

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from synthmill import registry
-from synthmill.console import duration
+from synthmill.console import duration, table
 from synthmill.outcome import Outcome
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Left-aligned columns under a ruled head; columns of numbers to the right."""
-    widths = [max(len(str(row[i])) for row in (head, *rows)) for i in range(len(head))]
-    is_number = [all(not row[i] or row[i][0] in "-.0123456789" for row in rows) for i in range(len(head))]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(cells, widths, is_number, strict=True))
-        return "  ".join(padded).rstrip()
-
-    return [line(head), "  ".join("-" * width for width in widths), *map(line, rows)]
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:
