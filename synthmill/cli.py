@@ -52,12 +52,10 @@ def main() -> None:
 def _set_up_logging() -> None:
     """Warnings to stderr. Ours are made from INFO on, because the flow sends them to Prefect too."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        logging.Formatter("%(name)s: %(message)s")
-    )  # a handler without one would be replaced by Prefect
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     handler.setLevel(logging.WARNING)
-    logging.getLogger().addHandler(handler)
     for name in ("synthmill", "generators", "evaluators", "flows"):
+        logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)
 
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from synthmill.console import Reporter, duration, table
 from synthmill.engine import Engine, Progress
 from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError
+from synthmill.fingerprint import hash_file
 from synthmill.gates import judge
 from synthmill.infer import describe
 from synthmill.job_run import JobRun
@@ -61,6 +62,7 @@ class Run:
     reporter: Reporter
     should_stop: Stop
     seconds: dict[str, float] = field(default_factory=dict)
+    _recipe_sha256: str = ""  # as it was read, so that an edit during the run is noticed
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -99,6 +101,7 @@ class Run:
             self._check_request()
             if self.request.place or self.request.release:
                 relative(self.workspace, self.request.recipe)  # raises now rather than after hours of work
+            self._recipe_sha256 = hash_file(self.request.recipe) if self.request.recipe.is_file() else ""
             plan, source, parts = self.resolve()
             self.reporter.say(f"prepare: {plan.recipe.dataset}, plan {plan.fingerprint[:12]}")
             for line in source_lines(plan, source):
@@ -261,6 +264,7 @@ class Run:
             outcome = publish(
                 self.workspace,
                 self.request.recipe,
+                self._recipe_sha256,
                 self.candidate(plan),
                 outcome,
                 self.reporter,

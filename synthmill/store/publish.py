@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from synthmill.console import Reporter
 from synthmill.errors import InputError
-from synthmill.fingerprint import fingerprint, hash_file
+from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
 from synthmill.store.candidates import Candidate
@@ -20,10 +20,17 @@ from synthmill.store.workspace import Workspace
 
 
 def publish(
-    workspace: Workspace, recipe: Path, candidate: Candidate, outcome: Outcome, reporter: Reporter, *, to_release: bool
+    workspace: Workspace,
+    recipe: Path,
+    recipe_sha256: str,
+    candidate: Candidate,
+    outcome: Outcome,
+    reporter: Reporter,
+    *,
+    to_release: bool,
 ) -> Outcome:
     """Place or release the candidate; the outcome with its new path and, once released, its version."""
-    request = _request(workspace, recipe, candidate, outcome)
+    request = _request(workspace, recipe, recipe_sha256, candidate, outcome)
     if not to_release:
         path = place(workspace, request, reporter.say)
         return outcome.model_copy(update={"path": str(path)})
@@ -32,7 +39,9 @@ def publish(
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 
-def _request(workspace: Workspace, recipe: Path, candidate: Candidate, outcome: Outcome) -> ReleaseRequest:
+def _request(
+    workspace: Workspace, recipe: Path, recipe_sha256: str, candidate: Candidate, outcome: Outcome
+) -> ReleaseRequest:
     plan, manifest = candidate.plan, candidate.manifest()
     recipe_path = relative(workspace, recipe)
     source = plan.recipe.source.path
@@ -41,7 +50,7 @@ def _request(workspace: Workspace, recipe: Path, candidate: Candidate, outcome: 
     return ReleaseRequest(
         dataset=plan.recipe.dataset,
         recipe=recipe_path,
-        recipe_sha256=hash_file(recipe),
+        recipe_sha256=recipe_sha256,
         deps=(source,) if is_file_source(source) and not Path(source).is_absolute() else (),
         candidate=candidate.folder,
         metrics={"rows": plan.rows, "scores": scores},
