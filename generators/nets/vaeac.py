@@ -105,9 +105,8 @@ class Vaeac(nn.Module):
         rows, parts = codes.shape
         device = codes.device
         before = torch.randint(len(self.rounds), (rows, 1), generator=draw, device=device)
-        few = torch.rand(
-            (rows, 1), generator=draw, device=device
-        ).square()  # recipes give one column or two, rarely most
+        # Squared, because recipes give one column or two and rarely most.
+        few = torch.rand((rows, 1), generator=draw, device=device).square()
         given = (1 + few * (parts - 1)).long() * torch.randint(2, (rows, 1), generator=draw, device=device)
         rank = torch.rand((rows, parts), generator=draw, device=device).argsort(1)
         return (self.round_of < before) | (rank < given)

@@ -54,9 +54,7 @@ class VAE(Generator):
         depth: int = Field(2, ge=1, description="residual blocks of encoder and decoder")
         latent: int = Field(8, ge=1, description="dimensions of the latent space")
         components: int = Field(8, ge=1, description="normals that the prior mixes")
-        rounds: int = Field(
-            3, ge=1, description="passes that make a row; more are slower and never worse than one a column"
-        )
+        rounds: int = Field(3, ge=1, description="passes that make a row; more are slower and come a little closer")
         batch: int = Field(512, ge=1, description="rows of an optimizer step")
         learning_rate: float = Field(2e-3, gt=0)
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
@@ -97,10 +95,10 @@ class VAE(Generator):
         self._codec = TableCodec.fit(data.table, data.schema)
         encoded = self._codec.encode(data.table)
         self._network = _network(self._codec, self.params)
-        initialise(self._network, torch.Generator().manual_seed(seed))
+        initialise(self._network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         self._network.to(device)
         rows = encoded.codes.to(device), encoded.values.to(device, torch.float32)
-        draw = torch.Generator(device).manual_seed(seed)
+        draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         losses = _train(self._network, *rows, self.params, draw=draw, progress=progress)
         return FitReport(losses[-1][0], "steps", losses)
 

@@ -82,9 +82,8 @@ class NumberColumn:
         encoded = Cells.empty(len(cells))
         encoded.codes[~present] = self.size - 1
         encoded.codes[present] = self._codes(numbers)
-        encoded.values[present] = np.interp(
-            _offsets(numbers, self.lowest, self.step), self.offsets, self.scores
-        )  # flat beyond train's bounds
+        # The map is flat beyond train's bounds; what it loses there is in the rest.
+        encoded.values[present] = np.interp(_offsets(numbers, self.lowest, self.step), self.offsets, self.scores)
         near = self._numbers_of(encoded.codes[present], encoded.values[present])
         encoded.rest[present] = numbers.view(np.int64) - near.view(np.int64)  # wraps, and wraps back
         return encoded
@@ -120,8 +119,8 @@ class NumberColumn:
     def _on_grid(self, offset: NDArray[np.float64]) -> Numbers:
         if isinstance(self.lowest, int):
             most = (int(self.highest) - self.lowest) // self.step
-            most_float = float(most) if int(float(most)) <= most else np.nextafter(float(most), 0)
-            steps = np.rint(offset).clip(0, most_float)
+            bound = float(most) if int(float(most)) <= most else np.nextafter(float(most), 0)  # float rounds up
+            steps = np.rint(offset).clip(0, bound)
             return (np.uint64(self.lowest % 2**64) + steps.astype(np.uint64) * np.uint64(self.step)).view(np.int64)
         numbers = self.lowest + offset
         rounded = np.round(numbers, self.step) if self.step >= 0 else numbers

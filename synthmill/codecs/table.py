@@ -106,7 +106,7 @@ _CLASSES: dict[str, type[ColumnCodec]] = {c.__name__: c for c in (LabelColumn, N
 
 
 class TableCodec(Codec[EncodedTable]):
-    """See the module. `parts` are the encoded columns in the schema's order."""
+    """See the module. `parts` are the encoded columns, in the schema's order without the ids."""
 
     version = 1
 
@@ -114,11 +114,7 @@ class TableCodec(Codec[EncodedTable]):
         self.schema = schema
         self._columns = columns
         self._encoded = tuple(c for c in columns if not isinstance(c, IdColumn))
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The encoded columns, in the schema's order without the ids."""
-        return tuple(Part(c.column.name, c.size, c.free, c.scores_of_codes) for c in self._encoded)
+        self.parts = tuple(Part(c.column.name, c.size, c.free, c.scores_of_codes) for c in self._encoded)
 
     @classmethod
     def fit(cls, table: pa.Table, schema: Schema) -> Self:
