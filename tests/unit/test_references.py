@@ -83,6 +83,16 @@ def test_every_eligible_row_is_equally_likely():
     assert counts[~is_rich].mean() == pytest.approx(180, rel=0.02)
 
 
+def test_pieces_of_a_row_are_given_by_chance_not_dropped():
+    """Two cells of 25 rows owe 10.5 rows each to a stratum of 21: rounded down, it would always get 20."""
+    strata = [StratumShare(0, "all", {}, 21), StratumShare(1, "rich", RICH, 10)]
+    side, accepted = table(25, 25), np.array([21, 10])
+    eligible = eligibility(side, strata, SCHEMA, Rules((), SCHEMA))
+    quotas = [match([side], [eligible], accepted, most=200, rng=np.random.default_rng(s)).quotas for s in range(100)]
+    assert {quota[0] for quota in quotas} == {20, 21}
+    assert {quota[1] for quota in quotas} <= {9, 10}
+
+
 def test_rows_that_break_rules_are_no_references():
     found = matched([table(100, 100)], [StratumShare(0, "all", {}, 1000)], rules=["number >= 50"])
     assert min(found.tables[0]["number"].to_pylist()) == 50
@@ -154,14 +164,15 @@ def test_a_file_cut_short_is_our_own_error(candidate):
 
 
 def test_the_floor_control_keeps_columns_and_conditions_and_breaks_pairs():
-    strata = [StratumShare(0, "poor", POOR, 100), StratumShare(1, "all", {}, 100)]
-    numbers = np.arange(200)
-    train = pa.table(
-        {"number": numbers, "label": ["poor"] * 100 + [f"{n}" for n in numbers[100:]]}, schema=SCHEMA.arrow
-    )
+    """Three columns hold the row's number. The first stratum names two of them in its condition, the second none."""
+    names = {name: Condition(between=(0, 1000)) for name in ("a", "b")}
+    strata = [StratumShare(0, "named", names, 100), StratumShare(1, "all", {}, 100)]
+    train = pa.table({name: np.arange(200) for name in ("a", "b", "c")})
     control = sample_columns_alone(train, strata, [100, 100], rng=np.random.default_rng(0))
-    assert sorted(control["number"].to_pylist()[:100]) == list(range(100))
-    assert control["label"].to_pylist()[:100] == ["poor"] * 100
-    assert sorted(map(int, control["label"].to_pylist()[100:])) == list(range(100, 200))
-    pairs = zip(control["number"].to_pylist()[100:], control["label"].to_pylist()[100:], strict=True)
-    assert sum(number == int(label) for number, label in pairs) < 10
+    a, b, c = (control[name].to_numpy() for name in ("a", "b", "c"))
+    for column in (a, b, c):
+        assert sorted(column[:100]) == list(range(100))
+        assert sorted(column[100:]) == list(range(100, 200))
+    assert (a == b)[:100].all()
+    for other in ((a == c)[:100], (a == b)[100:], (a == c)[100:], (b == c)[100:]):
+        assert other.sum() < 10

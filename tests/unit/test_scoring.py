@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from synthmill.columns import Column, Schema
 from synthmill.conditions import Condition
 from synthmill.controls import sample_columns_alone
 from synthmill.errors import Interrupted, RecipeError, StorageError
-from synthmill.evaluator import Score
+from synthmill.evaluator import Evaluator, Measured, Measurement, References, Score
 from synthmill.intervals import REPLICATES, around, half
 from synthmill.references import StratumShare
 from synthmill.scoring import Scores, score
@@ -146,6 +147,41 @@ def test_copies_are_looked_for_among_all_train_rows(tmp_path):
     found = only(run(["privacy/copies"], write(tmp_path / "copied", [("all", copied)])))
     assert found.value == pytest.approx(0.5, abs=0.12)
     assert (found.ceiling, found.floor, found.normalised) == (0.0, None, None)
+
+
+class Recorder(Evaluator):
+    """Notes how many rows it was shown: judged, holdout, train."""
+
+    modality = "table"
+    version = 1
+    direction = "higher"
+    maximum_rows = 220
+    shown: ClassVar[list[tuple[int, int, int]]] = []
+
+    def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
+        tables = (measured.table, references.holdout.table, references.train.table)
+        self.shown.append(tuple(t.num_rows for t in tables))
+        return Measurement({"": float(seed), "second": 1.0})
+
+
+class PrivateRecorder(Recorder):
+    against = "train"
+    has_floor = False
+
+
+@pytest.mark.parametrize(("kind", "roles", "train"), [(Recorder, 3, 220), (PrivateRecorder, 2, TRAIN.num_rows)])
+def test_rows_a_side_are_equal_and_halved_together_and_only_privacy_sees_all_train_rows(
+    perfect, monkeypatch, kind, roles, train
+):
+    monkeypatch.setattr("synthmill.scoring.evaluator", lambda _: kind)
+    kind.shown.clear()
+    first, second = run(["test/recorder"], perfect).scores
+    half_train = 110 if train == 220 else train
+    assert kind.shown == [(220, 220, train), *[(110, 110, half_train)] * REPLICATES] * roles
+    assert (first.name, second.name) == ("test/recorder", "test/recorder/second")
+    assert first.rows == 220
+    assert first.interval[0] < first.interval[1]  # seeds are part of the interval
+    assert second.interval == (1.0, 1.0)
 
 
 def test_too_few_reference_rows_leave_a_score_undetermined(perfect):
