@@ -16,7 +16,7 @@ from synthmill.plan import Plan, make_plan
 from synthmill.spec import Recipe
 from synthmill.store.staging import Judge, read_receipts
 from synthmill.store.state import State
-from synthmill.work import FitTask, FittedModel, Kit, make_kit
+from synthmill.work import FitTask, FittedModel, Kit, fit_model, make_kit
 
 SCHEMA = Schema(
     columns=(
@@ -66,13 +66,15 @@ class NoiseJob:
     def run(self, workers: int = 1) -> JobRun:
         return JobRun(self.plan.jobs[0], self.plan.recipe.accept, self.state, workers=workers)
 
+    def fitted(self) -> FittedModel:
+        """Fitted in this process, which is faster than any engine."""
+        return fit_model(self.task, train_table(), lambda step, steps, loss: None)
+
     def generate(self, engine: Engine, seen: list[Progress] | None = None) -> JobRun:
-        """Fit and generate to the end."""
-        model = engine.fit(self.task, train_table(), lambda step, steps, loss: None, never)
+        """Generate to the end with `engine`."""
         run = self.run(engine.workers)
-        engine.generate(
-            run, self.kit(model), self.state.root / "shards", (seen if seen is not None else []).append, never
-        )
+        progress = (seen if seen is not None else []).append
+        engine.generate(run, self.kit(self.fitted()), self.state.shards, progress, never)
         run.close()
         return run
 
@@ -121,6 +123,10 @@ def noise_job(
     )
     holdout = train_table(30)
     return NoiseJob(make_plan(recipe, SCHEMA, train_table(), holdout, holdout), State(root))
+
+
+def same_rows(left: Mapping[str, pa.Table], right: Mapping[str, pa.Table]) -> bool:
+    return left.keys() == right.keys() and all(left[name].equals(right[name]) for name in left)
 
 
 def never() -> bool:

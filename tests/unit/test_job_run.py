@@ -7,22 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.noise_jobs import noise_job, train_table
+from support.noise_jobs import noise_job, same_rows, train_table
 
 from synthmill.errors import AcceptanceError, ShardError
 from synthmill.generator import Sampled
 from synthmill.job_run import retried
 from synthmill.store.staging import read_receipts
-from synthmill.work import Sampler, fit_model
-
-MODEL = {}
+from synthmill.work import Sampler
 
 
 def sampler(job):
-    """The job's sampler in this process; one fit for all tests."""
-    if "files" not in MODEL:
-        MODEL["files"] = fit_model(job.task, train_table(), lambda step, steps, loss: None)
-    return Sampler(job.kit(MODEL["files"]))
+    return Sampler(job.kit(job.fitted()))
 
 
 def drive(job, *, workers=1, in_flight=1, seed=0, stop_after=None):
@@ -37,10 +32,6 @@ def drive(job, *, workers=1, in_flight=1, seed=0, stop_after=None):
         finished += 1
     run.close()
     return run
-
-
-def same(left, right):
-    return left.keys() == right.keys() and all(left[name].equals(right[name]) for name in left)
 
 
 JOB = {"rows": 700, "balance": "colour", "rules": ("height < 1.4",)}
@@ -62,7 +53,7 @@ def test_workers_order_and_kills_change_no_row(tmp_path_factory, workers, in_fli
     for stop_after in kills:
         drive(job, workers=workers, in_flight=in_flight, seed=seed, stop_after=stop_after)
     run = drive(job, workers=workers + 1, in_flight=in_flight, seed=seed)
-    assert same(job.accepted(), plain.accepted())
+    assert same_rows(job.accepted(), plain.accepted())
     assert (run.rows, run.rejects) == (reference.rows, reference.rejects)
 
 
