@@ -187,7 +187,7 @@ def test_other_columns_are_refused_before_any_fit():
 
 def test_a_loss_that_is_no_number_stops_the_fit(monkeypatch):
     monkeypatch.setattr("generators.image.vae._RATE", float("inf"))
-    with pytest.raises(FitError, match="the loss is (nan|inf)"):
+    with pytest.raises(FitError, match=r"the loss is (nan|inf)"):
         fitted(TABLE, BOTH)
 
 
