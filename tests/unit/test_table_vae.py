@@ -51,7 +51,7 @@ def mixed_table() -> TrainData:
 
 
 def fitted(data: TrainData, seed: int = 0, **params: object) -> VAE:
-    small = {"steps": 800, "width": 32, "depth": 1, "latent": 4, "batch": 128, "learning_rate": 5e-3} | params
+    small = {"steps": 800, "width": 32, "depth": 1, "latent": 4, "batch": 128} | params
     model = VAE(VAE.Params(**small))
     model.fit(data, seed=seed, device="cpu", progress=lambda step, steps, loss: None)
     return model
@@ -78,7 +78,7 @@ def test_rows_keep_schema_dependence_and_missing_pattern(model: VAE, data: Train
     assert made.schema.equals(data.table.schema)
     frame = made.to_pandas()
     is_red = frame["colour"] == "red"
-    assert abs(is_red.mean() - 0.3) < 0.1
+    assert abs(is_red.mean() - np.mean(np.array(data.table["colour"]) == "red")) < 0.08
     assert (frame["is_large"].astype(bool) == is_red).mean() > 0.85
     assert ((frame["shade"] > 0) == is_red).mean() > 0.9
     assert (frame["amount"].isna() == is_red).mean() > 0.9
