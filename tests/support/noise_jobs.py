@@ -14,7 +14,7 @@ from synthmill.engine import Engine, Progress
 from synthmill.job_run import JobRun
 from synthmill.plan import Plan, make_plan
 from synthmill.spec import Recipe
-from synthmill.store.staging import Judge, read_receipts
+from synthmill.store.staging import Judge, Receipt, read_receipts
 from synthmill.store.state import State
 from synthmill.work import FitTask, FittedModel, Kit, fit_model, make_kit
 
@@ -77,6 +77,11 @@ class NoiseJob:
         engine.generate(run, self.kit(self.fitted()), self.state.shards, progress, never)
         run.close()
         return run
+
+    def receipts(self) -> list[Receipt]:
+        """Of all strata."""
+        folders = [self.state.staging(stratum.staging) for stratum in self.plan.jobs[0].strata]
+        return [receipt for folder in folders for receipt in read_receipts(folder)]
 
     def candidates(self) -> dict[str, pa.Table]:
         """Every judged candidate of each stratum with all that is staged about it, in order."""
