@@ -29,7 +29,11 @@ from synthmill.errors import Interrupted, RunError, SynthmillError
 logger = logging.getLogger(__name__)
 
 Args = TypeVarTuple("Args")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+Note = Callable[[str, int, int], None]
+"""Hears of work within a call: its name, units done, units in all."""
 
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads make torch many times slower where anything else runs
@@ -151,12 +155,18 @@ def cause_of_death(exitcode: int | None) -> str:
     return f"the process was killed by {name}{guess}"
 
 
-def call(function: Callable[[*Args], Result], *args: *Args, should_stop: Callable[[], bool]) -> Result:
-    """Run a plain function that pickles in a process of its own; raises what it raises, RunError, Interrupted."""
+def call(
+    function: Callable[[Task, Note], Result], task: Task, *, progress: Note, should_stop: Callable[[], bool]
+) -> Result:
+    """Run a plain function that pickles in a process of its own; raises what it raises, RunError, Interrupted.
+
+    What the function tells its second argument, `progress` hears here.
+    """
     what = getattr(function, "__name__", repr(function))
     try:
-        with Child(_answer, function, *args) as child:
-            answer = child.wait(should_stop)
+        with Child(_answer, function, task) as child:
+            while isinstance(answer := child.wait(should_stop), tuple):
+                progress(*answer)
     except Lost as lost:
         raise RunError(f"{what} failed: {lost}", hint=AGAIN) from None
     if isinstance(answer, Failure):
@@ -171,8 +181,8 @@ def interrupted() -> Interrupted:
     return Interrupted("stopped before the end", hint=AGAIN)
 
 
-def _answer(pipe: Connection, function: Callable[[*Args], object], *args: *Args) -> None:
-    pipe.send(attempt(function, *args))
+def _answer(pipe: Connection, function: Callable[[Task, Note], object], task: Task) -> None:
+    pipe.send(attempt(function, task, lambda name, done, total: pipe.send((name, done, total))))
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from io import StringIO
 
 from ruamel.yaml import YAML
 
+from synthmill.candidates import Candidate
 from synthmill.console import PlainReporter, duration, size
 from synthmill.plan import JobPlan, Plan, recipe_json
 from synthmill.run import Run, RunRequest, source_lines
-from synthmill.store.candidates import Candidate
 from synthmill.store.models import ModelReceipt, receipts
 from synthmill.store.release_steps import releases
 from synthmill.store.staging import Receipt, read_receipts

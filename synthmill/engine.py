@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TypeVar, TypeVarTuple
+from typing import Protocol, Self, TypeVar
 
 import pyarrow as pa
 
+from synthmill.child import Note
 from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
 from synthmill.work import FitTask, FittedModel, Kit
 
-Args = TypeVarTuple("Args")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ShouldStop = Callable[[], bool]
@@ -62,6 +63,8 @@ class Engine(Protocol):
         """
         ...
 
-    def call(self, function: Callable[[*Args], Result], *args: *Args, should_stop: ShouldStop) -> Result:
+    def call(
+        self, function: Callable[[Task, Note], Result], task: Task, *, progress: Note, should_stop: ShouldStop
+    ) -> Result:
         """Run a plain function that pickles in a process of its own on this machine; raises what it raises, RunError, Interrupted."""
         ...

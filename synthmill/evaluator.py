@@ -1,8 +1,8 @@
 """The Evaluator contract: one family of measures, and the Score that the runner makes of them.
 
 An evaluator is one file, `evaluators/KIND/NAME.py`, with one subclass of Evaluator; its key is `KIND/NAME`. It measures one
-table against another. The runner (scoring.py) calls it on the candidate, on real rows in the candidate's place (the ceiling) and on a control
-that knows no dependence (the floor), each against the same reference, and many times on half the rows for the interval.
+table against another. The runner (scoring/) calls it on the candidate, on real rows in the candidate's place (the ceiling) and on
+a control that knows no dependence (the floor), each against the same reference, and many times on half the rows for the interval.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """All real rows that an evaluator may read. `holdout` is B, matched in conditions; `train` is subsampled to as many rows where it stands as a rival."""
+    """All real rows that an evaluator may read: `holdout` is B, matched in conditions; `train` is cut to as many rows."""
 
     schema: Schema
     holdout: Reference

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Self, TypeVar
 
 import pyarrow as pa
 
 from synthmill import child
-from synthmill.child import AGAIN, Child, Done, Failure, Lost, attempt
+from synthmill.child import AGAIN, Child, Done, Failure, Lost, Note, attempt
 from synthmill.dispatch import Dispatch, Limits
 from synthmill.engine import Progress, ShouldStop
 from synthmill.errors import FitError
@@ -20,7 +20,7 @@ from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
 from synthmill.work import FitTask, FittedModel, Kit, Sampler, StagedShard, fit_model
 
-Args = TypeVarTuple("Args")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -78,9 +78,11 @@ class Inline:
             except Lost as lost:
                 dispatch.lose(worker, str(lost))
 
-    def call(self, function: Callable[[*Args], Result], *args: *Args, should_stop: ShouldStop) -> Result:
+    def call(
+        self, function: Callable[[Task, Note], Result], task: Task, *, progress: Note, should_stop: ShouldStop
+    ) -> Result:
         """See Engine."""
-        return child.call(function, *args, should_stop=should_stop)
+        return child.call(function, task, progress=progress, should_stop=should_stop)
 
 
 def _make_next(worker: int, sampling: Child, dispatch: Dispatch, should_stop: ShouldStop) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from synthmill.evaluator import Score
-from synthmill.gates import Verdict
+from synthmill.scoring.gates import Verdict
 from synthmill.store.staging import Level
 
 

@@ -17,24 +17,24 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synthmill.candidates import Candidate
 from synthmill.console import Reporter, duration, table
 from synthmill.engine import Engine, Progress
 from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError
 from synthmill.fingerprint import hash_file
-from synthmill.gates import judge
-from synthmill.infer import describe
 from synthmill.job_run import JobRun
 from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan, make_plan
+from synthmill.publish import publish, relative
 from synthmill.recipe_file import at_line, load_recipe, save_overrides
-from synthmill.score_task import ScoreTask, score_candidate
+from synthmill.scoring.gates import judge
+from synthmill.scoring.task import ScoreTask, score_candidate
 from synthmill.sources import SourceTable, read
+from synthmill.sources.infer import describe
+from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
-from synthmill.split import Split, split
-from synthmill.store.candidates import Candidate
 from synthmill.store.files import aside_of, locked, publish_folder, storage_errors
 from synthmill.store.models import read_model, write_model
-from synthmill.store.publish import publish, relative
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 from synthmill.work import FitTask, make_kit
@@ -163,10 +163,12 @@ class Run:
             fitted = engine.fit(work, self._train(plan), _FitLines(self.reporter, task), self.should_stop)
             receipt = write_model(
                 folder,
-                fitted,
+                fitted.files,
+                fitted.report,
                 fingerprint=model.fingerprint,
                 generator=model.generator,
                 train_rows=plan.source.train_rows,
+                seconds=fitted.seconds,
             )
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
 

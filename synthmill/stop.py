@@ -18,6 +18,7 @@ class StopFlag:
         self.is_set = False
 
     def __call__(self) -> bool:
+        """Whether to stop."""
         return self.is_set
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Self, TypeVar
 
 import pyarrow as pa
 import ray
 from ray.exceptions import RayError
 
 from synthmill import child
-from synthmill.child import AGAIN, POLL_S, Done, Failure, Lost
+from synthmill.child import AGAIN, POLL_S, Done, Failure, Lost, Note
 from synthmill.dispatch import Dispatch, Limits
 from synthmill.engine import Progress, ShouldStop
 from synthmill.errors import FitError
@@ -33,7 +33,7 @@ from synthmill.work import FitTask, FittedModel, Kit
 
 logger = logging.getLogger(__name__)
 
-Args = TypeVarTuple("Args")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
@@ -121,9 +121,11 @@ class Pool:
                     crew.step()
                     progress(dispatch.progress(crew.loaded))
 
-    def call(self, function: Callable[[*Args], Result], *args: *Args, should_stop: ShouldStop) -> Result:
+    def call(
+        self, function: Callable[[Task, Note], Result], task: Task, *, progress: Note, should_stop: ShouldStop
+    ) -> Result:
         """See Engine. On this machine, not in an actor: what is called reads and writes the state folder."""
-        return child.call(function, *args, should_stop=should_stop)
+        return child.call(function, task, progress=progress, should_stop=should_stop)
 
     def _actor(self, kind: type, *args: object) -> Actor:
         return start(kind, *args, gpus=1 if self.device == "cuda" else 0)

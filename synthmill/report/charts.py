@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synthmill.evaluator import Score
-from synthmill.histograms import Histogram
+from synthmill.scoring.histograms import Histogram
 
 STRIP_WIDTH = 240.0
 CHART_WIDTH, CHART_HEIGHT = 300.0, 90.0

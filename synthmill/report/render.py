@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from synthmill.columns import Schema
 from synthmill.evaluator import Score
-from synthmill.gates import Verdict
 from synthmill.report.charts import CHART_HEIGHT, CHART_WIDTH, STRIP_WIDTH, Strip, chart, strip
 from synthmill.scoring import Scores
+from synthmill.scoring.gates import Verdict
 
 SAMPLE_ROWS = 10
 

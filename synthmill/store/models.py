@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from synthmill.generator import FitReport
 from synthmill.store.files import aside_of, publish_folder, publish_json, storage_errors
-from synthmill.work import FittedModel
 
 _RECEIPT = "receipt.json"
 
@@ -31,22 +31,31 @@ class ModelReceipt(BaseModel):
     train_rows: int
 
 
-def write_model(folder: Path, model: FittedModel, *, fingerprint: str, generator: str, train_rows: int) -> ModelReceipt:
+def write_model(
+    folder: Path,
+    files: Mapping[str, bytes],
+    report: FitReport,
+    *,
+    fingerprint: str,
+    generator: str,
+    train_rows: int,
+    seconds: float,
+) -> ModelReceipt:
     """Publish a model: it is there whole, or not at all."""
     receipt = ModelReceipt(
         fingerprint=fingerprint,
         generator=generator,
-        sha256=hash_files(model.files),
-        steps=model.report.steps,
-        stopped_by=model.report.stopped_by,
-        losses=model.report.losses,
-        seconds=round(model.seconds, 1),
+        sha256=hash_files(files),
+        steps=report.steps,
+        stopped_by=report.stopped_by,
+        losses=report.losses,
+        seconds=round(seconds, 1),
         train_rows=train_rows,
     )
     aside = aside_of(folder)
     with storage_errors(folder):
         try:
-            for name, data in model.files.items():
+            for name, data in files.items():
                 path = aside / "files" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)

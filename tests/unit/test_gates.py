@@ -1,7 +1,7 @@
 import pytest
 
 from synthmill.evaluator import Score
-from synthmill.gates import judge
+from synthmill.scoring.gates import judge
 from synthmill.spec import Gate
 
 

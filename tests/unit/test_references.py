@@ -4,13 +4,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from synthmill.candidate import draw_rows
 from synthmill.columns import Column, Schema
 from synthmill.conditions import Condition
-from synthmill.controls import sample_columns_alone
 from synthmill.errors import StorageError
-from synthmill.references import StratumShare, eligibility, match
 from synthmill.rules import Rules
+from synthmill.scoring.controls import sample_columns_alone
+from synthmill.scoring.draw import draw_rows
+from synthmill.scoring.references import StratumShare, eligibility, match
 
 SCHEMA = Schema(
     columns=(

@@ -7,12 +7,12 @@ import pytest
 
 from synthmill.columns import Column, Schema
 from synthmill.evaluator import Score
-from synthmill.gates import Verdict
-from synthmill.histograms import histograms
 from synthmill.pixels import encode_png
 from synthmill.report.charts import CHART_HEIGHT, STRIP_WIDTH, chart, strip
 from synthmill.report.render import ReportInput, StratumFacts, render
 from synthmill.scoring import Scores
+from synthmill.scoring.gates import Verdict
+from synthmill.scoring.histograms import histograms
 
 TABLE = Schema(
     columns=(

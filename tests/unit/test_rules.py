@@ -52,7 +52,7 @@ def test_a_comment_at_the_end_does_not_swallow_the_rest():
     ],
 )
 def test_what_is_no_boolean_expression_over_one_row_is_refused(rule):
-    with pytest.raises(RecipeError, match="rules.0"):
+    with pytest.raises(RecipeError, match=r"rules\.0"):
         Rules([rule], SCHEMA)
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from synthmill.columns import Column, Schema
 from synthmill.conditions import Condition
-from synthmill.controls import sample_columns_alone
 from synthmill.errors import Interrupted, RecipeError, StorageError
 from synthmill.evaluator import Evaluator, Measured, Measurement, References, Score
-from synthmill.intervals import REPLICATES, around, half
-from synthmill.references import StratumShare
 from synthmill.scoring import Scores, score
+from synthmill.scoring.controls import sample_columns_alone
+from synthmill.scoring.intervals import REPLICATES, around, half
+from synthmill.scoring.references import StratumShare
 
 SCHEMA = Schema(
     columns=(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from synthmill.columns import IMAGE_TYPE
 from synthmill.dtypes import MISSING
 from synthmill.errors import RecipeError, SourceError, SynthmillError
-from synthmill.infer import describe
 from synthmill.pixels import encode_png
 from synthmill.sources import SourceTable, is_file_source, read
+from synthmill.sources.infer import describe
 from synthmill.spec import ColumnOverride
 
 SECRET = "hunter2"  # stands in cells of the data; no message may hold it

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthmill.errors import RecipeError, SourceError
-from synthmill.infer import infer
 from synthmill.sources import read
+from synthmill.sources.infer import infer
+from synthmill.sources.split import Split, split
 from synthmill.spec import HoldoutAfter, HoldoutBy
-from synthmill.split import Split, split
 
 
 def people(rows: int = 2000, seed: int = 0) -> pa.Table:

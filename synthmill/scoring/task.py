@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from synthmill.columns import Schema
 from synthmill.plan import Plan
-from synthmill.references import StratumShare
 from synthmill.scoring import Progress, Scores, score
+from synthmill.scoring.references import StratumShare
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from synthmill.candidates import Candidate
 from synthmill.console import Reporter
 from synthmill.errors import InputError
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
-from synthmill.store.candidates import Candidate
 from synthmill.store.placement import ReleaseRequest
 from synthmill.store.release_steps import place, release
 from synthmill.store.versions import Identity

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from synthmill.columns import Schema
-from synthmill.references import StratumShare
+from synthmill.scoring.references import StratumShare
 
 
 def control(

@@ -10,11 +10,11 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from synthmill.candidate import draw_rows
 from synthmill.columns import Schema
-from synthmill.controls import control
-from synthmill.references import Eligible, StratumShare, eligibility, match
 from synthmill.rules import Rules
+from synthmill.scoring.controls import control
+from synthmill.scoring.draw import draw_rows
+from synthmill.scoring.references import Eligible, StratumShare, eligibility, match
 from synthmill.seeds import derive
 
 

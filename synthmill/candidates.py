@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from synthmill.gates import Verdict
 from synthmill.outcome import Scored
 from synthmill.plan import Plan
+from synthmill.report.card import make_card, make_croissant
 from synthmill.report.render import ReportInput, StratumFacts, render
 from synthmill.scoring import Scores
+from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount, write_jobs
-from synthmill.store.card import make_card, make_croissant
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, check, make_manifest, read_manifest

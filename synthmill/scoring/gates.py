@@ -8,7 +8,7 @@ from math import hypot
 from typing import Literal
 
 from synthmill.evaluator import Score
-from synthmill.intervals import Interval
+from synthmill.scoring.intervals import Interval
 from synthmill.spec import Gate
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from synthmill.columns import IMAGE_TYPE
 from synthmill.dtypes import Note, Raw
 from synthmill.errors import SourceError
-from synthmill.formats import read_file
+from synthmill.sources.formats import read_file
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _FILE_COLUMNS = ("file_name", "filename", "file", "path", "image")

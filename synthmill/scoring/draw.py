@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from synthmill.columns import Schema
 from synthmill.errors import StorageError
-from synthmill.references import StratumShare
+from synthmill.scoring.references import StratumShare
 
 _BATCH_ROWS = 1 << 16
 _ANEW = "run again: it is assembled anew from the finished shards"

@@ -19,16 +19,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from synthmill.candidate import draw_rows
 from synthmill.columns import Schema
 from synthmill.errors import Interrupted, RecipeError, SynthmillError
 from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, Reference, References, Score
-from synthmill.histograms import Histogram, histograms
-from synthmill.intervals import REPLICATES, Interval, around, half
-from synthmill.references import StratumShare
 from synthmill.registry import evaluator
+from synthmill.scoring.draw import draw_rows
+from synthmill.scoring.histograms import Histogram, histograms
+from synthmill.scoring.intervals import REPLICATES, Interval, around, half
+from synthmill.scoring.references import StratumShare
+from synthmill.scoring.sides import Pools, Sides
 from synthmill.seeds import derive
-from synthmill.sides import Pools, Sides
 
 MINIMUM_COVERED = 0.9  # share of accepted rows whose stratum has references
 SAMPLES_PER_STRATUM = 10

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from synthmill.bundled import read_bundled
 from synthmill.columns import IMAGE_TYPE, PROVENANCE, Schema
 from synthmill.dtypes import Note, Raw, normalise
 from synthmill.errors import SourceError
-from synthmill.formats import read_file, read_parquet_folder
-from synthmill.image_folder import read_image_folder
-from synthmill.infer import conform, infer
 from synthmill.pixels import decode_image
+from synthmill.sources.bundled import read_bundled
+from synthmill.sources.formats import read_file, read_parquet_folder
+from synthmill.sources.image_folder import read_image_folder
+from synthmill.sources.infer import conform, infer
+from synthmill.sources.text_files import check_names
 from synthmill.spec import ColumnOverride
-from synthmill.text_files import check_names
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")
 BUNDLED = ("sklearn", "statsmodels")

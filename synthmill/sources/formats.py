@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 from synthmill.dtypes import Raw
 from synthmill.errors import SourceError
-from synthmill.text_files import read_csv, read_jsonl
+from synthmill.sources.text_files import read_csv, read_jsonl
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 
