@@ -25,7 +25,7 @@ from synthmill.store.assemble import StratumCount, write_jobs
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, check, make_manifest, read_manifest
-from synthmill.store.models import read_model
+from synthmill.store.models import ModelReceipt, read_model
 from synthmill.store.state import State
 
 
@@ -98,13 +98,12 @@ class Candidate:
         publish_bytes(self.folder / "README.md", make_card(plan, counts, scored).encode())
         files = sorted(self.data.glob("*.parquet"))
         publish_bytes(self.folder / "croissant.json", make_croissant(plan, self.folder, files).encode())
-        models = {model.fingerprint: self._model_hash(model.fingerprint) for model in plan.models}
-        manifest = make_manifest(plan, self.folder, counts, models)
+        manifest = make_manifest(plan, self.folder, counts, self._models())
         publish_bytes(self.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
 
-    def _model_hash(self, fingerprint: str) -> str:
-        found = read_model(self.state.model(fingerprint))
-        return found[0].sha256 if found else ""
+    def _models(self) -> dict[str, ModelReceipt]:
+        found = {model.fingerprint: read_model(self.state.model(model.fingerprint)) for model in self.plan.models}
+        return {fingerprint: model[0] for fingerprint, model in found.items() if model is not None}
 
     def counts(self) -> tuple[tuple[StratumCount, ...], ...]:
         """What became of each job's candidates."""

@@ -151,7 +151,7 @@ class Run:
 
     def fit(self, plan: Plan, model: ModelPlan, engine: Engine) -> None:
         """Have the model in state: fitted now, or found."""
-        if not model.trains or self.candidate(plan).is_assembled:
+        if not model.trains or self.candidate(plan).is_complete:
             return
         with self._stage("fit"):
             folder, task = self.state.model(model.fingerprint), f"fit {model.generator}"
@@ -169,6 +169,7 @@ class Run:
                 generator=model.generator,
                 train_rows=plan.source.train_rows,
                 seconds=fitted.seconds,
+                level="bitwise" if engine.device == "cpu" and fitted.report.stopped_by != "time" else "statistical",
             )
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
 

@@ -14,6 +14,7 @@ from synthmill.errors import WorkspaceError
 from synthmill.fingerprint import hash_file
 from synthmill.plan import Plan, recipe_json
 from synthmill.store.assemble import StratumCount
+from synthmill.store.models import ModelReceipt
 from synthmill.store.staging import Level
 
 FORMAT: Literal[1] = 1
@@ -63,21 +64,21 @@ class Manifest(_Frozen):
 
 
 def make_manifest(
-    plan: Plan, folder: Path, counts: tuple[tuple[StratumCount, ...], ...], models: dict[str, str]
+    plan: Plan, folder: Path, counts: tuple[tuple[StratumCount, ...], ...], models: dict[str, ModelReceipt]
 ) -> Manifest:
-    """Describe a candidate whose other files are all written. `models`: model fingerprint -> hash of its files."""
+    """Describe a candidate whose other files are all written. `models`: model fingerprint -> its receipt."""
     jobs = tuple(
         JobEntry(
             generator=job.generator,
             model=job.model,
-            model_sha256=models[job.model],
+            model_sha256=models[job.model].sha256 if job.model in models else "",
             fingerprint=job.fingerprint,
             rows=job.rows,
             strata=tuple(_stratum(count) for count in strata),
         )
         for job, strata in zip(plan.jobs, counts, strict=True)
     )
-    levels = {count.level for strata in counts for count in strata}
+    levels = {count.level for strata in counts for count in strata} | {model.level for model in models.values()}
     return Manifest(
         dataset=plan.recipe.dataset,
         rows=plan.rows,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthmill.generator import FitReport
 from synthmill.store.files import aside_of, publish_folder, publish_json, storage_errors
+from synthmill.store.staging import Level
 
 _RECEIPT = "receipt.json"
 
@@ -29,6 +30,7 @@ class ModelReceipt(BaseModel):
     losses: tuple[tuple[int, float], ...]
     seconds: float
     train_rows: int
+    level: Level
 
 
 def write_model(
@@ -40,6 +42,7 @@ def write_model(
     generator: str,
     train_rows: int,
     seconds: float,
+    level: Level,
 ) -> ModelReceipt:
     """Publish a model: it is there whole, or not at all."""
     receipt = ModelReceipt(
@@ -51,6 +54,7 @@ def write_model(
         losses=report.losses,
         seconds=round(seconds, 1),
         train_rows=train_rows,
+        level=level,
     )
     aside = aside_of(folder)
     with storage_errors(folder):
