@@ -137,13 +137,13 @@ def test_data_and_recipe_are_escaped():
 
 
 def test_jobs_have_scores_of_their_own_only_where_there_are_several():
-    assert "Job 1" not in Page(render(report())).text
+    assert "Job 0" not in Page(render(report())).text
     two = Scores((GOOD,), ((GOOD,), (LOST,)), {}, (), rows(0).slice(0, 0))
     three = [(0, "table/vae", "a"), (0, "table/vae", "b"), (1, "table/copula", "all")]
     strata = tuple(StratumFacts(job, generator, label, 10, 10) for job, generator, label in three)
     text = Page(render(report(scores=two, strata=strata))).text
-    assert "Job 1: table/vae" in text
-    assert "Job 2: table/copula" in text
+    assert "Job 0: table/vae" in text
+    assert "Job 1: table/copula" in text
 
 
 def test_images_are_shown_by_label():
