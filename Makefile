@@ -43,7 +43,7 @@ bench: $(VENV)/.ready  ## speed and memory, side by side with pyarrow alone
 	$(BIN)/python -m bench.generate
 
 constraints:  ## pin what is installed now
-	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//') > constraints.tmp && mv constraints.tmp constraints.txt
+	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu//') > constraints.tmp && mv constraints.tmp constraints.txt
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .synthmill
