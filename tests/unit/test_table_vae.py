@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ ROWS = 400
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+def the_threads_of_the_generator() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(VAE.threads)
+    yield
+    torch.set_num_threads(before)
 
 
 def mixed_table() -> TrainData:
