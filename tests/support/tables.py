@@ -42,3 +42,10 @@ def digits():
 
     found = read("sklearn:digits", root=None, overrides={}, target="label")
     return found.table, found.schema
+
+
+def built_in_generators():
+    """The keys of this project's own generators; the tests' plug-in makes noise and promises less."""
+    from synthmill import registry
+
+    return [key for key in registry.generator_keys() if registry.generator(key).__module__.startswith("generators.")]

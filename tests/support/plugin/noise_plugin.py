@@ -66,6 +66,7 @@ class Noise(Generator):
             _strike(self.params.fit_fault)
         for column in data.schema:
             values = sorted(set(data.table[column.name].drop_null().to_pylist()))
+            values = values or [None]  # never seen
             ends = values if column.dtype == "string" else [values[0], values[-1]]
             self._columns.append({"name": column.name, "dtype": column.dtype, "values": ends})
         return FitReport(self.params.fit_steps, "steps")
