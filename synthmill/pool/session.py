@@ -31,7 +31,6 @@ def session(address: str | None, cpus: int) -> Iterator[None]:
     """Ray for the block: the cluster at `address`, or one of our own with `cpus` CPUs, since a bare init joins any leftover."""
     if ray.is_initialized():
         raise RunError("Ray already runs in this process", hint="call ray.shutdown() first, or use the inline engine")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     options: dict[str, Any] = {"address": address}
     with ExitStack() as stack:
         if not address:

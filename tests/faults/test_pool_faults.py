@@ -67,13 +67,14 @@ class KillsOnce(list):
             self.victim.kill()
 
 
-def test_a_killed_actor_changes_no_row(tmp_path, pool):
+def test_a_killed_actor_changes_no_row_and_says_nothing_on_stdout(tmp_path, pool, capfd):
     job = noise_job(tmp_path / "struck", rows=1500, params={"seconds": 0.02})
     seen = KillsOnce()
     job.generate(pool, seen)
     assert seen.victim is not None
     assert seen[-1].rows == 1500
     assert seen[-1].retries in (1, 2)
+    assert capfd.readouterr().out == ""
     assert same_rows(job.accepted(), without_faults(tmp_path, {"seconds": 0.02}).accepted())
 
 
@@ -93,7 +94,7 @@ def test_a_poisoned_shard_is_given_up_after_two_actors(tmp_path, pool, caplog, f
     assert run.rows == 1500
     lost = [receipt for receipt in job.receipts() if not receipt.file]
     assert [(r.start <= 700 < r.stop, r.attempts, r.level) for r in lost] == [(True, 2, "statistical")]
-    assert sum("attempt" in record.message for record in caplog.records) == 2
+    assert sum("), attempt " in record.message for record in caplog.records) == 2
     if fault == "kill":
         assert len(replaced(caplog)) == 2
 
@@ -171,6 +172,8 @@ def test_a_killed_driver_takes_its_actors_with_it(tmp_path):
         until_rows(process)
         family = psutil.Process(process.pid).children(recursive=True)
         assert any("ray::Shards" in " ".join(p.cmdline()) for p in family)
+        # Ray's two agents hold nothing, and take a minute to see that nobody listens.
+        family = [p for p in family if "Agent" not in " ".join(p.cmdline())]
         process.kill()
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []

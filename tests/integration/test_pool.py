@@ -6,11 +6,11 @@ import pytest
 import ray
 from support.noise_jobs import never, noise_job, same_rows, train_table
 
-from synthmill import pool as pool_module
 from synthmill.errors import FitError, Interrupted, RunError, StorageError
 from synthmill.inline import Inline
 from synthmill.job_run import JobRun
 from synthmill.pool import Pool
+from synthmill.pool import pool as pool_module
 
 
 @pytest.fixture(scope="module")
