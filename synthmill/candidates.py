@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from synthmill.errors import StorageError
 from synthmill.outcome import Scored
 from synthmill.plan import Plan
 from synthmill.report.card import make_card, make_croissant
@@ -23,6 +24,7 @@ from synthmill.scoring import Scores
 from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount, write_jobs
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
+from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, check, make_manifest, read_manifest
 from synthmill.store.models import ModelReceipt, read_model
@@ -63,7 +65,11 @@ class Candidate:
 
     def drop_broken(self) -> None:
         """Forget a complete candidate that is not what its manifest says, so that it is made anew."""
-        if self.is_complete and any(True for _ in check(self.folder)):
+        try:
+            is_broken = self.is_complete and any(True for _ in check(self.folder))
+        except StorageError:  # the manifest itself
+            is_broken = True
+        if is_broken:
             shutil.rmtree(self.root)
 
     def assemble(self, progress: Callable[[int], None]) -> None:
@@ -87,7 +93,8 @@ class Candidate:
         path = self.folder / "data-real" / "train-00000-of-00001.parquet"
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
-            pq.write_table(train, path, compression="zstd")
+            features = feature_metadata(train.schema)
+            pq.write_table(train.replace_schema_metadata(features), path, compression="zstd")
 
     def describe(self, scores: Scores, gates: tuple[Verdict, ...]) -> None:
         """Write scores, card, report and metadata; the manifest last."""

@@ -117,6 +117,7 @@ def run(
 
     request = RunRequest(recipe, tuple(overrides or ()), save=save, place=place, release=release)
     workspace = find(Path.cwd())
+    request.check(workspace)  # before a server is brought up for it
     if dry_run:
         from synthmill.dry_run import describe_run
 
@@ -228,14 +229,13 @@ def verify(
 ) -> None:
     """Re-hash and recount a dataset against its manifest; exit code 1 when something is wrong."""
     from synthmill.errors import StorageError
-    from synthmill.store.manifest import check, read_manifest
+    from synthmill.store.manifest import RESTORE, check, read_manifest
 
     manifest, wrong = read_manifest(folder), list(check(folder))
     if as_json:
         typer.echo(json.dumps({"dataset": manifest.dataset, "rows": manifest.rows, "wrong": wrong}))
     if wrong:
-        hint = "`dvc checkout` or `dvc pull` brings released files back"
-        raise StorageError("; ".join(wrong), where=str(folder), hint=hint)
+        raise StorageError("; ".join(wrong), where=str(folder), hint=RESTORE)
     if not as_json:
         typer.echo(
             f"{manifest.dataset}: {len(manifest.files)} files and {manifest.rows:,} rows are what the manifest says"

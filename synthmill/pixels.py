@@ -23,7 +23,8 @@ def decode_image(data: bytes, *, where: str = "") -> Image.Image:
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise SourceError("is no image that can be read", where=where, hint="use " + ", ".join(FORMATS)) from error
+        what = "the image is truncated, broken, or none of " + ", ".join(FORMATS)
+        raise SourceError(what, where=where, hint="replace or remove it") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
         hint = f"resize it to at most {MAX_PIXELS:,} pixels"

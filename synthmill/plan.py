@@ -25,6 +25,7 @@ from synthmill.conditions import Condition, mask, meeting
 from synthmill.errors import RecipeError
 from synthmill.fingerprint import fingerprint
 from synthmill.generator import Generator, Params
+from synthmill.problems import first_problem
 from synthmill.rows import content_hash
 from synthmill.rules import Rules
 from synthmill.spec import Job, Recipe
@@ -114,13 +115,13 @@ def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: p
         b_rows=b.num_rows,
         schema_=schema,
     )
-    Rules(recipe.rules, schema)  # raises for a rule that cannot run
+    _refuse_impossible(Rules(recipe.rules, schema), recipe, train)
     planned = [_plan_job(recipe, index, job, source, train) for index, job in enumerate(recipe.jobs)]
     models = {model.fingerprint: model for model, _ in planned}
     jobs = tuple(job for _, job in planned)
     _refuse_twins(jobs)
     _refuse_different_schemas(jobs)
-    evaluators = {key: _evaluator_version(key, schema) for key in recipe.evaluators}
+    evaluators = {key: _evaluator_version(recipe, key, schema) for key in recipe.evaluators}
     versions = versions_of(_BYTES_PACKAGES)
     causes = {"source": source.fingerprint, "evaluators": evaluators, "versions": versions, "format": FORMAT}
     return Plan(
@@ -143,12 +144,9 @@ def resolve_params(job: Job, kind: type[Generator], where: str) -> Params:
     try:
         return kind.Params.parse(job.params)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        known = ", ".join(kind.Params.model_fields)
-        raise RecipeError(
-            f"{key}: {first['msg']}", where=f"{where}.params", hint=f"{job.generator} takes {known}"
-        ) from None
+        problem = first_problem(error, job.params, kind.Params)
+        hint = problem.hint or f"{job.generator} takes {', '.join(kind.Params.model_fields)}"
+        raise RecipeError(problem.what, where=f"{where}.params", hint=hint) from None
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
@@ -241,9 +239,9 @@ def _plan_strata(
     recipe: Recipe, index: int, job_fingerprint: str, schema: Schema, train: pa.Table
 ) -> tuple[StratumPlan, ...]:
     job = recipe.jobs[index]
-    columns = {
-        name: _column(schema, name, f"jobs.{index}") for name in [*job.where, *([job.balance] if job.balance else [])]
-    }
+    columns = {name: _column(schema, name, f"jobs.{index}.where.{name}") for name in job.where}
+    if job.balance is not None:
+        columns[job.balance] = _column(schema, job.balance, f"jobs.{index}.balance")
     for name, condition in job.where.items():
         _refuse_unseen(train, columns[name], condition, f"jobs.{index}.where.{name}")
     matching = train.filter(meeting(train, job.where, columns))
@@ -298,6 +296,16 @@ def _refuse_unseen(train: pa.Table, column: Column, condition: Condition, where:
             raise RecipeError(f"no train row has {column.name} {part.operator} {part}", where=where, hint=hint)
 
 
+def _refuse_impossible(rules: Rules, recipe: Recipe, train: pa.Table) -> None:
+    """What no real row meets, a model of real rows will not make; better said now than after a fit."""
+    for number, broken in enumerate(rules.broken(train)):
+        if pc.all(broken).as_py():
+            hint = "mend the rule, or drop it"
+            raise RecipeError(
+                f"no train row meets the rule {recipe.rules[number]!r}", where=f"rules.{number}", hint=hint
+            )
+
+
 def _refuse_twins(jobs: tuple[JobPlan, ...]) -> None:
     seen: dict[str, int] = {}
     for job in jobs:
@@ -315,12 +323,11 @@ def _refuse_different_schemas(jobs: tuple[JobPlan, ...]) -> None:
             raise RecipeError(what, where=f"jobs.{job.index}")
 
 
-def _evaluator_version(key: str, schema: Schema) -> int:
-    kind = registry.evaluator(key, where="scores")
+def _evaluator_version(recipe: Recipe, key: str, schema: Schema) -> int:
+    where = f"scores.{recipe.scores.index(key)}" if key in recipe.scores else f"gates.{key}"
+    kind = registry.evaluator(key, where=where)
     if kind.modality != schema.modality:
-        raise RecipeError(f"{key} measures {kind.modality}, the source is {schema.modality}", where="scores")
+        raise RecipeError(f"{key} measures {kind.modality}, the source is {schema.modality}", where=where)
     if kind.needs_target and schema.target is None:
-        raise RecipeError(
-            f"{key} needs a target", where="scores", hint="name the column to predict under source.target"
-        )
+        raise RecipeError(f"{key} needs a target", where=where, hint="name the column to predict under source.target")
     return kind.version

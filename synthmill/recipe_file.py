@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
@@ -10,18 +9,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from synthmill.errors import RecipeError
+from synthmill.errors import InputError, RecipeError
+from synthmill.problems import Location, first_problem
 from synthmill.spec import Recipe
 
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 100_000  # aliases can make a small file explode
-
-Location = tuple[int | str, ...]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -102,7 +100,8 @@ def _read(path: Path) -> CommentedMap:
     except FileNotFoundError:
         raise RecipeError("there is no such recipe", where=str(path), hint="recipes live in recipes/*.yaml") from None
     except OSError as error:
-        raise RecipeError(f"cannot read the recipe: {error.strerror}", where=str(path)) from error
+        hint = "name one file, such as recipes/fair.yaml"
+        raise RecipeError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
     if len(raw) > _MAX_BYTES:
         raise RecipeError(f"a recipe of {len(raw):,} bytes is refused; the limit is {_MAX_BYTES:,}", where=str(path))
     try:
@@ -138,31 +137,8 @@ def _plain(node: Any, budget: Iterator[int]) -> JsonValue:
 
 
 def _explain(error: ValidationError, tree: CommentedMap, path: Path) -> RecipeError:
-    found = error.errors(include_url=False)
-    # A list whose items failed is then called too short: such echoes of an inner problem are left out.
-    problems = [p for p in found if not any(q["loc"][: len(p["loc"])] == p["loc"] != q["loc"] for q in found)]
-    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = tuple(part for part in first["loc"] if not _is_union_branch(part))
-    key = ".".join(map(str, location))
-    hint = f"and {len(problems) - 1} more problems" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
-        hint = f"did you mean {near[0]}?" if near else "`synthmill schema` prints every key"
-        what = f"unknown key {key}"
-    elif first["type"] == "missing":
-        what = f"{key} is missing"
-    else:
-        value = first["input"]
-        seen = "" if isinstance(value, dict | list) else f"; the recipe says {value!r}"
-        what = f"{key}: {first['msg'].removeprefix('Value error, ')}{seen}"
-    return RecipeError(what, where=f"{path}:{_line(tree, location)}", hint=hint)
-
-
-def _is_union_branch(part: int | str) -> bool:
-    """Pydantic names the branch of a union that it tried; no key of a recipe looks like these."""
-    return isinstance(part, str) and (
-        part.startswith(("Holdout", "constrained-", "function-")) or part in ("float", "str", "int", "bool")
-    )
+    problem = first_problem(error, tree, Recipe)
+    return RecipeError(problem.what, where=f"{path}:{_line(tree, problem.location)}", hint=problem.hint)
 
 
 def _line(tree: Any, location: Location) -> int:
@@ -176,30 +152,17 @@ def _line(tree: Any, location: Location) -> int:
     return line
 
 
-def _known_keys(location: Location) -> list[str]:
-    """The keys of the model at `location` of a recipe."""
-    model: type[BaseModel] | None = Recipe
-    for part in location:
-        if isinstance(part, int) or model is None:
-            continue
-        info = model.model_fields.get(part)
-        model = _model_in(info.annotation) if info else model
-    return [info.alias or name for name, info in model.model_fields.items()] if model else []
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((model for model in inner if model), None)
-
-
-def at_line(path: Path, error: RecipeError) -> RecipeError:
-    """The same error with file and line in front of the recipe's key that it names."""
+def at_line(path: Path, error: InputError) -> InputError:
+    """The same error with file and line in front where it names a key of the recipe."""
     try:
         tree = _read(path)
     except RecipeError:
         return error
     location = tuple(int(part) if part.isdecimal() else part for part in error.where.split("."))
-    line = f":{_line(tree, location)}" if location[0] in tree else ""
-    return RecipeError(error.what, where=f"{path}{line}: {error.where}" if error.where else str(path), hint=error.hint)
+    if location[0] in tree:
+        where = f"{path}:{_line(tree, location)}: {error.where}"
+    elif isinstance(error, RecipeError):
+        where = f"{path}: {error.where}" if error.where else str(path)
+    else:
+        where = error.where  # in the data
+    return type(error)(error.what, where=where, hint=error.hint)

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter, duration, table
 from synthmill.engine import Engine, Progress
-from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError
+from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError, SourceError
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.outcome import Outcome
@@ -51,6 +51,16 @@ class RunRequest:
     save: bool = False
     place: bool = False
     release: bool = False
+
+    def check(self, workspace: Workspace) -> None:
+        """Raise InputError for what is wrong with the recipe or this request and shows before any data is read."""
+        recipe = load_recipe(self.recipe, self.overrides)
+        if not (self.place or self.release):
+            return
+        relative(workspace, self.recipe)  # raises now rather than after hours of work
+        if not self.save and recipe != load_recipe(self.recipe):
+            what = "a release is what its recipe says, and --set changes it"
+            raise InputError(what, where=str(self.recipe), hint="--save writes the overrides into the recipe")
 
 
 @dataclass
@@ -84,7 +94,7 @@ class Run:
         recipe = load_recipe(path, self.request.overrides)
         try:
             return self._resolve(recipe)
-        except RecipeError as error:
+        except (RecipeError, SourceError) as error:
             raise at_line(path, error) from error
 
     def _resolve(self, recipe: Recipe) -> tuple[Plan, SourceTable, Split]:
@@ -98,9 +108,8 @@ class Run:
     def prepare(self) -> Plan:
         """The plan, its lock, and the split source in state."""
         with self._stage("prepare"):
-            self._check_request()
-            if self.request.place or self.request.release:
-                relative(self.workspace, self.request.recipe)  # raises now rather than after hours of work
+            self.request.check(self.workspace)
+            self._save_overrides()
             self._recipe_sha256 = hash_file(self.request.recipe) if self.request.recipe.is_file() else ""
             plan, source, parts = self.resolve()
             self.reporter.say(f"prepare: {plan.recipe.dataset}, plan {plan.fingerprint[:12]}")
@@ -112,21 +121,11 @@ class Run:
             self.candidate(plan).drop_broken()
             return plan
 
-    def _check_request(self) -> None:
-        overrides = self.request.overrides
-        if not overrides:
-            return
-        if self.request.save:
-            load_recipe(self.request.recipe, overrides)  # checked before anything is written
-            save_overrides(self.request.recipe, overrides)
-            self.request = RunRequest(self.request.recipe, place=self.request.place, release=self.request.release)
-        elif (self.request.place or self.request.release) and load_recipe(self.request.recipe) != load_recipe(
-            self.request.recipe, overrides
-        ):
-            hint = "--save writes the overrides into the recipe"
-            raise InputError(
-                "a release is what its recipe says, and --set changes it", where=str(self.request.recipe), hint=hint
-            )
+    def _save_overrides(self) -> None:
+        """Write them into the recipe where that was asked for; from here on they are the recipe's own."""
+        if self.request.save and self.request.overrides:
+            save_overrides(self.request.recipe, self.request.overrides)
+            self.request = replace(self.request, overrides=(), save=False)
 
     def _snapshot(self, plan: Plan, parts: Split) -> None:
         """Keep the split rows in state, for fits, filters and scores of this and later runs."""

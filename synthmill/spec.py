@@ -9,8 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from synthmill.columns import Kind
 from synthmill.conditions import Condition
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=64)]
-Key = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$")]
+_NAME = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
+_KEY = r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$"
+PATTERN_WORDS = {
+    _NAME: "must be small letters, digits and dashes, a letter first and no dash last",
+    _KEY: "must be a key such as table/vae or fidelity/shape; `synthmill list` shows them",
+}
+Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=64)]
+Key = Annotated[str, StringConstraints(pattern=_KEY)]
 
 
 class Part(BaseModel):

@@ -19,6 +19,7 @@ from synthmill.plan import JobPlan, Plan, StratumPlan
 from synthmill.rows import row_ids
 from synthmill.spec import Accept
 from synthmill.store.files import storage_errors
+from synthmill.store.huggingface import feature_metadata
 from synthmill.store.staging import CANDIDATE, Judge, Level, Tally, read_receipts
 from synthmill.store.state import State
 
@@ -131,7 +132,8 @@ class _Interleaved:
         self._streams, self._next = [_Stream(stratum, job, accept, state) for stratum in job.strata], 0
         strings = [pa.field(name, pa.string()) for name in ("_row_id", "_generator", "_stratum")]
         fields = [*job.schema_.arrow, *strings, pa.field("_candidate", pa.int64())]
-        self.schema = pa.schema(fields, metadata={"synthmill": "synthetic"})
+        features = feature_metadata(pa.schema(fields))
+        self.schema = pa.schema(fields, metadata={"synthmill": "synthetic", **features})
 
     def counts(self) -> tuple[StratumCount, ...]:
         """Exact counts of every stratum, once all rows were taken."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from synthmill.columns import Schema
-from synthmill.errors import WorkspaceError
+from synthmill.errors import StorageError, WorkspaceError
 from synthmill.fingerprint import hash_file
 from synthmill.plan import Plan, recipe_json
 from synthmill.store.assemble import StratumCount
@@ -19,6 +19,7 @@ from synthmill.store.staging import Level
 
 FORMAT: Literal[1] = 1
 NAME = "manifest.json"
+RESTORE = "`dvc checkout` or `dvc pull` brings released files back"
 
 
 class _Frozen(BaseModel):
@@ -115,18 +116,18 @@ def _files(folder: Path) -> list[Path]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a dataset folder; WorkspaceError where there is none or it cannot be read."""
+    """The manifest of a dataset folder; WorkspaceError where there is none, StorageError where it is broken."""
     path = folder / NAME
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise WorkspaceError("no dataset here: there is no manifest.json", where=str(folder)) from None
+        hint = "`synthmill run RECIPE --place` makes one, `dvc pull` fetches one"
+        raise WorkspaceError("no dataset here: there is no manifest.json", where=str(folder), hint=hint) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise WorkspaceError(
-            f"the manifest is broken at {key or 'its start'}: {first['msg']}", where=str(path)
-        ) from error
+        what = f"the manifest is broken at {key or 'its start'}: {first['msg']}"
+        raise StorageError(what, where=str(path), hint=RESTORE) from error
 
 
 def check(folder: Path) -> Iterator[str]:

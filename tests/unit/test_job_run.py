@@ -119,7 +119,7 @@ def test_the_stop_for_too_few_accepted_is_at_an_index(tmp_path, in_flight):
 
 def test_a_rule_that_no_row_meets_stops_the_job(tmp_path):
     job = noise_job(
-        tmp_path, rows=60, where={"colour": {"is": "red"}}, rules=("height < 0",), accept={"candidates_per_row": 4}
+        tmp_path, rows=60, where={"colour": {"is": "red"}}, rules=("height = 0.5",), accept={"candidates_per_row": 4}
     )
     with pytest.raises(AcceptanceError, match="0 of 60 rows after 256 candidates"):
         drive(job)
