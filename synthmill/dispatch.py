@@ -101,10 +101,6 @@ class Dispatch:
                 hint="see the log; too little memory, or a generator that cannot run here, are the usual reasons",
             )
 
-    def is_stuck_with(self, worker: int) -> bool:
-        """Whether this worker idles beside waiting shards that all failed on it."""
-        return bool(self._waiting) and not self.in_flight(worker)
-
     def deadline_s(self, shard: Shard) -> float:
         """How long this shard may take from its start."""
         if not self._paces:
