@@ -253,16 +253,10 @@ def schema() -> None:
 @app.command(name="list")
 def list_all(as_json: Json = False) -> None:
     """List generators and evaluators with what each can do."""
-    from synthmill.console import table
-    from synthmill.summary import catalogue
+    from synthmill.summary import catalogue, catalogue_lines
 
-    generators, evaluators = catalogue()
-    if as_json:
-        typer.echo(json.dumps({"generators": generators, "evaluators": evaluators}))
-        return
-    for entries in (generators, evaluators):
-        head = tuple(entries[0])
-        typer.echo("\n".join(table(head, [tuple(map(str, entry.values())) for entry in entries])) + "\n")
+    found = catalogue()
+    typer.echo(json.dumps(found) if as_json else "\n".join(catalogue_lines(found)))
 
 
 if __name__ == "__main__":

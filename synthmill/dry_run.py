@@ -6,11 +6,14 @@ import json
 from dataclasses import dataclass
 from io import StringIO
 
+from pydantic import JsonValue
 from ruamel.yaml import YAML
 
+from synthmill import registry
 from synthmill.candidates import Candidate
 from synthmill.console import PlainReporter, duration, size
-from synthmill.plan import JobPlan, Plan, recipe_json
+from synthmill.generator import Cost
+from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.run import Run, RunRequest, source_lines
 from synthmill.store.models import ModelReceipt, receipts
 from synthmill.store.release_steps import releases
@@ -33,7 +36,7 @@ _PROVENANCE_BYTES = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Seconds are None where this state has never run the generator, so that nothing is known."""
+    """Seconds of one worker; None where the generator gives no guess and has never run in this state."""
 
     fit_s: float | None
     generate_s: float | None
@@ -50,19 +53,19 @@ def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) ->
         return json.dumps({"plan": plan.model_dump(mode="json"), "reuse": reuse, "estimate": fields})
     jobs = [_job_line(job) for job in plan.jobs]
     known = [
-        f"{name} {'unknown until its first run here' if s is None else 'about ' + duration(s)}"
+        f"{name} {'unknown until its first run' if s is None else 'about ' + duration(s)}"
         for name, s in (("fit", cost.fit_s), ("generate", cost.generate_s))
     ]
     return "\n".join(
         [
             "# the recipe, every default filled in",
-            _yaml(recipe_json(plan.recipe)),
+            _yaml(plan.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)),
             f"plan {plan.fingerprint}",
             *source_lines(plan, source),
             *jobs,
             "reuse",
             *(f"  {line}" for line in reuse),
-            f"cost: {', '.join(known)}; disk about {size(cost.disk_bytes)}",
+            f"cost on one core: {', '.join(known)}; disk about {size(cost.disk_bytes)}",
         ]
     )
 
@@ -94,14 +97,10 @@ def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
 
 
 def estimate(plan: Plan, state: State) -> Estimate:
-    """From the receipts of earlier fits and shards of the same generators in this state."""
+    """From the receipts of earlier fits and shards of the same generators in this state; else the generators' own guess."""
     known = receipts(state.root / "models")
-    fits = [
-        _fit_seconds(model.generator, model.fingerprint, plan.source.train_rows, known)
-        for model in plan.models
-        if model.trains
-    ]
-    makes = [_generate_seconds(job, state, known) for job in plan.jobs]
+    fits = [_fit_seconds(model, plan, known) for model in plan.models if model.trains]
+    makes = [_generate_seconds(job, plan, state, known) for job in plan.jobs]
     row = sum(_BYTES_A_CELL.get(column.dtype, _BYTES_AN_IMAGE) for column in plan.jobs[0].schema_) + _PROVENANCE_BYTES
     copies = 3  # staged shards, the candidate, the release
     return Estimate(_total(fits), _total(makes), plan.rows * row * copies)
@@ -112,21 +111,28 @@ def _total(seconds: list[float | None]) -> float | None:
     return sum(known) if len(known) == len(seconds) else None
 
 
-def _fit_seconds(generator: str, fingerprint: str, train_rows: int, known: list[ModelReceipt]) -> float | None:
-    own = [receipt for receipt in known if receipt.generator == generator]
-    if any(receipt.fingerprint == fingerprint for receipt in own):
+def _fit_seconds(model: ModelPlan, plan: Plan, known: list[ModelReceipt]) -> float | None:
+    if any(receipt.fingerprint == model.fingerprint for receipt in known):
         return 0.0
-    return own[-1].seconds * train_rows / max(own[-1].train_rows, 1) if own else None
+    cost = _declared(model.generator, model.params, plan)
+    return None if cost is None else cost.fit_s
 
 
-def _generate_seconds(job: JobPlan, state: State, known: list[ModelReceipt]) -> float | None:
+def _generate_seconds(job: JobPlan, plan: Plan, state: State, known: list[ModelReceipt]) -> float | None:
     staged = {s.staging: read_receipts(state.staging(s.staging)) for s in job.strata}
     missing = sum(max(0, s.rows - sum(r.rows for r in staged[s.staging])) for s in job.strata)
     own = {receipt.fingerprint for receipt in known if receipt.generator == job.generator}
     if missing == 0:
         return 0.0
-    seen = [r for r in _shards(state) if r.model in own and r.rows]
-    return missing * sum(r.seconds for r in seen) / sum(r.rows for r in seen) if seen else None
+    if seen := [r for r in _shards(state) if r.model in own and r.rows]:
+        return missing * sum(r.seconds for r in seen) / sum(r.rows for r in seen)
+    cost = _declared(job.generator, job.params, plan)
+    return None if cost is None else missing / cost.rows_per_s
+
+
+def _declared(key: str, params: dict[str, JsonValue], plan: Plan) -> Cost | None:
+    kind = registry.generator(key)
+    return kind.cost(plan.source.schema_, plan.source.train_rows, kind.Params.parse(params))
 
 
 def _shards(state: State) -> list[Receipt]:

@@ -101,6 +101,14 @@ class Sampled:
 AnyParams = Params  # inside the class below, `Params` is the generator's own
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A guess of what a fit and sampling take on one CPU core, for `--dry-run` until receipts of this machine know better."""
+
+    fit_s: float
+    rows_per_s: float
+
+
 class Generator(ABC):
     """One sampler. Constructing it does no work; `fit` or `load` makes it able to sample."""
 
@@ -131,6 +139,11 @@ class Generator(ABC):
     @abstractmethod
     def memory_bytes(cls, source: Schema, params: AnyParams) -> int:
         """A bound for the memory that one loaded sampler needs, in bytes."""
+
+    @classmethod
+    def cost(cls, source: Schema, train_rows: int, params: AnyParams) -> Cost | None:
+        """What it roughly costs, where that is known."""
+        return None
 
     @abstractmethod
     def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:

@@ -41,34 +41,41 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def catalogue() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def catalogue() -> dict[str, list[dict[str, str]]]:
     """Every generator and evaluator with what it can do; imports them all."""
-    generators = []
+    generators, evaluators = [], []
     for key in registry.generator_keys():
         kind = registry.generator(key)
         generators.append(
             {
-                "generator": key,
-                "family": kind.family,
-                "trains": "yes" if kind.trains else "no",
-                "params": ", ".join(kind.Params.model_fields),
+                "key": key,
+                "can": f"{kind.family}, {'fitted on train' if kind.trains else 'pretrained'}",
                 "about": _first_line(kind),
+                "params": ", ".join(kind.Params.model_fields),
             }
         )
-    evaluators = []
     for key in registry.evaluator_keys():
         measure = registry.evaluator(key)
         evaluators.append(
             {
-                "evaluator": key,
-                "modality": measure.modality,
-                "better": measure.direction,
-                "against": measure.against,
-                "needs": "a target" if measure.needs_target else "",
+                "key": key,
+                "can": f"{measure.modality}, {measure.direction} is better, against {measure.against}",
                 "about": _first_line(measure),
+                "needs": "source.target" if measure.needs_target else "",
             }
         )
-    return generators, evaluators
+    return {"generators": generators, "evaluators": evaluators}
+
+
+def catalogue_lines(found: dict[str, list[dict[str, str]]]) -> list[str]:
+    """The catalogue for people: a block an entry."""
+    lines = []
+    for title, entries in found.items():
+        lines += [title]
+        for entry in entries:
+            more = [f"{name}: {entry[name]}" for name in ("params", "needs") if entry.get(name)]
+            lines += [f"  {entry['key']:<18} {entry['can']}", *(f"      {text}" for text in (entry["about"], *more))]
+    return lines
 
 
 def _first_line(kind: type) -> str:
