@@ -156,8 +156,10 @@ def _run_inline(
 def _run_flow(
     request: RunRequest, workspace: Workspace, workers: int | None
 ) -> tuple[Outcome | None, SynthmillError | None]:
-    from flows.server import connect
+    from flows.server import connect, user_api_url
 
+    if user_api_url(os.environ) is None:
+        typer.echo("prefect: the embedded server, which takes a few seconds to start", err=True)
     with connect(workspace.state) as connection:  # says where the API is, so before Prefect is imported
         from flows.synthesize import SESSION, Session, synthesize
 
