@@ -167,9 +167,9 @@ class JobRun:
 
     def _stop_short(self, stream: _Stream) -> None:
         tally = stream.judge.tally
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in tally.rejects.most_common(5))
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in tally.rejects.most_common(5))
         raise AcceptanceError(
-            f"{stream.plan.label}: {tally.accepted:,} of {stream.judge.rows:,} rows after {tally.candidates:,} candidates "
+            f"stratum {stream.plan.label}: {tally.accepted:,} of {stream.judge.rows:,} rows after {tally.candidates:,} candidates "
             f"({tally.accepted / tally.candidates:.2%} accepted; rejected: {reasons})",
             where=f"jobs.{self.job.index}",
             hint="loosen rules or conditions, or raise accept.candidates_per_row",
