@@ -1,5 +1,7 @@
 """Two machines as Ray sees them, on one; one goes away."""
 
+import os
+
 import pytest
 from ray.cluster_utils import Cluster
 from support.noise_jobs import noise_job, same_rows
@@ -10,7 +12,8 @@ from synthmill.pool import Pool
 
 @pytest.fixture
 def cluster(monkeypatch):
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)  # else Ray writes one into the home folder
+    # Ray reads the token once a process, as the pool's own; without one it writes one into the home folder.
+    os.environ.setdefault("RAY_AUTH_TOKEN", "ab" * 32)
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     monkeypatch.setenv("RAY_ADDRESS", nodes.address)
     yield nodes
