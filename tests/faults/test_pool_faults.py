@@ -48,34 +48,34 @@ def replaced(caplog):
     return [record for record in caplog.records if "is replaced" in record.message]
 
 
-def without_faults(tmp_path, params):
+def without_faults(tmp_path, params, rows=1500):
     """The same job after its marks were left, so that nothing strikes."""
-    job = noise_job(tmp_path / "plain", rows=1500, params=params)
+    job = noise_job(tmp_path / "plain", rows=rows, params=params)
     job.generate(Inline())
     return job
 
 
 class KillsOnce(list):
-    """Takes progress; kills an actor when the first rows are there."""
+    """Takes progress; kills an actor when both are at work, so that it has shards in flight."""
 
     victim = None
 
     def append(self, progress):
         super().append(progress)
-        if progress.rows and not self.victim:
+        if progress.workers == 2 and not self.victim:
             self.victim = actors()[0]
             self.victim.kill()
 
 
 def test_a_killed_actor_changes_no_row_and_says_nothing_on_stdout(tmp_path, pool, capfd):
-    job = noise_job(tmp_path / "struck", rows=1500, params={"seconds": 0.02})
+    job = noise_job(tmp_path / "struck", rows=4000, params={"seconds": 0.05})
     seen = KillsOnce()
     job.generate(pool, seen)
     assert seen.victim is not None
-    assert seen[-1].rows == 1500
+    assert seen[-1].rows == 4000
     assert seen[-1].retries in (1, 2)
     assert capfd.readouterr().out == ""
-    assert same_rows(job.accepted(), without_faults(tmp_path, {"seconds": 0.02}).accepted())
+    assert same_rows(job.accepted(), without_faults(tmp_path, {"seconds": 0.05}, rows=4000).accepted())
 
 
 @pytest.mark.parametrize("fault", ["kill", "raise"])
