@@ -44,8 +44,10 @@ def save_overrides(path: Path, overrides: Sequence[str]) -> None:
     tree = _read(path)
     for override in overrides:
         apply_override(tree, override)
-    text = StringIO()
-    _yaml().dump(tree, text)
+    text, yaml = StringIO(), _yaml()
+    if isinstance(jobs := tree.get("jobs"), CommentedSeq) and jobs.lc.col:  # written with its dashes indented
+        yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(tree, text)
     aside = path.with_name(f".{path.name}.tmp")
     aside.write_text(text.getvalue())
     aside.replace(path)
