@@ -147,9 +147,9 @@ def released(root: Path) -> Release:
 
 
 def survivors(root: Path) -> list[psutil.Process]:
-    """Processes that still live in the workspace although its runs are over; those that are on their way out get a minute."""
+    """Processes that still live under `root` although its runs are over. Ray's agents take a minute to see that they are orphans."""
     found = [process for process in psutil.process_iter() if _lives_in(process, root)]
-    _, alive = psutil.wait_procs(found, timeout=60)
+    _, alive = psutil.wait_procs(found, timeout=120)
     return alive
 
 
