@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import DatasetCard
 from PIL import Image
 from support import full_disk
 from support.commands import git_status, good, make_workspace, synthmill, tree, write_recipe
@@ -444,13 +445,15 @@ def test_odd_columns_go_the_whole_way(workspace):
     columns = {name: [number * i % 17 for i in range(300)] for number, name in enumerate(names[:-1], start=1)}
     pq.write_table(pa.table({**columns, "nothing": pa.nulls(300)}), workspace / "data/odd.parquet")
     rules = """['"select" >= 0', '"a""b" < 17']"""
-    recipe = write_recipe(workspace, "odd", source="{path: data/odd.parquet}", rules=rules)
+    release = '{licence: "Mine: all [rights]", description: "a\\n---\\nb: c"}'
+    recipe = write_recipe(workspace, "odd", source="{path: data/odd.parquet}", rules=rules, release=release)
     good(workspace, "run", recipe, "--inline", "--place")
     placed = workspace / "datasets/odd"
     table = pq.read_table(placed / "data")
     assert table.column_names[: len(names)] == names
     assert table["nothing"].null_count == table.num_rows == 50
     assert "<script>alert" not in (placed / "report.html").read_text()
+    assert DatasetCard.load(placed / "README.md").data.license == "mine: all [rights]"
     assert synthmill(workspace, "verify", placed).code == 0
     shutil.rmtree(placed)
 
