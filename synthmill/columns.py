@@ -80,6 +80,11 @@ class Schema(BaseModel):
         return [column.name for column in self.columns]
 
     @property
+    def compared(self) -> list[str]:
+        """The columns by which two rows are the same: all but ids, which are made anew and would hide every copy."""
+        return [column.name for column in self.columns if column.kind != "id"] or self.names
+
+    @property
     def arrow(self) -> pa.Schema:
         """The Arrow schema of the data columns, without provenance."""
         return pa.schema([pa.field(c.name, c.arrow, nullable=True) for c in self.columns])

@@ -139,7 +139,7 @@ def make_kit(
         matching = train.filter(meeting(train, stratum.where, columns)).select(exact)
         given, weights = _distinct(matching, exact)
         strata.append(StratumKit(stratum.fingerprint, stratum.staging, stratum.where, given, weights))
-    hashes = pc.unique(as_binary(row_hashes(train, source.names)))
+    hashes = pc.unique(as_binary(row_hashes(train, source.compared)))
     return Kit(job, files, tuple(strata), source, rules, reject_copies, hashes, device)
 
 
@@ -217,7 +217,7 @@ class Sampler:
         reject[~meeting(table, stratum.where, self._columns).to_numpy()] = _CONDITION_REASON
         for number, broken in enumerate(self._rules.broken(table)):
             reject[broken.to_numpy() & (reject == None)] = f"rule {number}"  # noqa: E711 - elementwise
-        hashes = as_binary(row_hashes(table, self._kit.source.names))
+        hashes = as_binary(row_hashes(table, self._kit.source.compared))
         copy = pc.is_in(hashes, value_set=self._kit.train_hashes).to_numpy(zero_copy_only=False)
         if self._kit.reject_copies:
             reject[copy & (reject == None)] = _COPY_REASON  # noqa: E711
