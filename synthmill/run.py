@@ -29,7 +29,7 @@ from synthmill.publish import publish, relative
 from synthmill.recipe_file import at_line, load_recipe, save_overrides
 from synthmill.scoring.gates import judge
 from synthmill.scoring.task import ScoreTask, score_candidate
-from synthmill.sources import SourceTable, read
+from synthmill.sources import SourceTable, find_source, read
 from synthmill.sources.infer import describe
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
@@ -53,8 +53,9 @@ class RunRequest:
     release: bool = False
 
     def check(self, workspace: Workspace) -> None:
-        """Raise InputError for what is wrong with the recipe or this request and shows before any data is read."""
+        """Raise InputError for what is wrong with the recipe or this request, as far as it shows before any data is read."""
         recipe = load_recipe(self.recipe, self.overrides)
+        find_source(recipe.source.path, workspace.root, workspace.source_folders)
         if not (self.place or self.release):
             return
         relative(workspace, self.recipe)  # raises now rather than after hours of work

@@ -80,23 +80,29 @@ def locate(uri: str, root: Path, allowed: Sequence[Path] = ()) -> Path:
     return path
 
 
-def _raw(uri: str, root: Path, allowed: Sequence[Path]) -> Raw:
+def find_source(uri: str, root: Path, allowed: Sequence[Path] = ()) -> Path | None:
+    """The file or folder of a source, None where it is bundled; SourceError where there is none, or none that may be read."""
     scheme = _scheme(uri)
     if scheme in BUNDLED:
-        return Raw(read_bundled(uri))
+        return None
     if scheme is not None:
         hint = f"supported are paths in the workspace, {BUNDLED[0]}:NAME and {BUNDLED[1]}:NAME"
         raise SourceError(f"{scheme}: sources are not supported", where=uri, hint=hint)
     path = locate(uri, root, allowed)
-    if path.is_dir():
-        return _read_folder(path, uri, root, allowed)
     if not path.exists():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
         hint = f"did you mean {near[0]}?" if near else "paths start at the workspace"
         raise SourceError("there is no such file", where=uri, hint=hint)
-    if not path.is_file():
+    if not (path.is_dir() or path.is_file()):
         raise SourceError("this is neither a file nor a folder", where=uri)
-    return read_file(path, uri)
+    return path
+
+
+def _raw(uri: str, root: Path, allowed: Sequence[Path]) -> Raw:
+    path = find_source(uri, root, allowed)
+    if path is None:
+        return Raw(read_bundled(uri))
+    return _read_folder(path, uri, root, allowed) if path.is_dir() else read_file(path, uri)
 
 
 def _read_folder(folder: Path, uri: str, root: Path, allowed: Sequence[Path]) -> Raw:

@@ -264,6 +264,10 @@ def test_every_mistake_has_its_own_message():
             "recipes: cannot read the recipe: Is a directory\n  name one file, such as recipes/fair.yaml",
         ),
         (
+            ["run", "recipes/people.yaml", "--set", "source.path=data/peple.csv"],
+            "data/peple.csv: there is no such file\n  did you mean people.csv?",
+        ),
+        (
             ["run", "recipes/people.yaml", "--release", "--set", "jobs.0.rows=9"],
             "recipes/people.yaml: a release is what its recipe says, and --set changes it\n"
             "  --save writes the overrides into the recipe",
