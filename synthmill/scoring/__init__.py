@@ -26,7 +26,7 @@ from synthmill.registry import evaluator
 from synthmill.scoring.draw import draw_rows
 from synthmill.scoring.histograms import Histogram, histograms
 from synthmill.scoring.intervals import REPLICATES, Interval, around, half
-from synthmill.scoring.references import StratumShare
+from synthmill.scoring.references import MINIMUM_STRATUM_ROWS, StratumShare
 from synthmill.scoring.sides import Pools, Sides
 from synthmill.seeds import derive
 
@@ -164,7 +164,10 @@ class _Trial:
         """The scores with floor, ceiling and intervals, or `undetermined` where there are too few rows to measure."""
         rows, least = self.sides.rows, self.subject.minimum_rows
         if rows < least:
-            reason = f"{rows} rows a side that meet conditions and rules; it takes {least}"
+            reason = (
+                f"{rows} rows a side that meet conditions and rules, and it takes {least} "
+                f"(of a stratum with under {MINIMUM_STRATUM_ROWS} held-out rows none count)"
+            )
             return _Outcome((self._undetermined(self.key, reason),))
         roles = [self.sides.candidate, self.sides.a, *([self.sides.floor] if self.subject.has_floor else [])]
         done, every = count(1), len(roles) * (1 + REPLICATES)

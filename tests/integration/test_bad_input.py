@@ -361,7 +361,8 @@ def test_gate_on_a_score_without_enough_rows_blocks(workspace):
     assert done.code == 3
     message, step = done.err.splitlines()[-2:]
     assert message.startswith("gate missed: gates: fidelity/shape undetermined: the score is undetermined: ")
-    assert message.endswith("rows a side that meet conditions and rules; it takes 200")
+    rows = "50 rows a side that meet conditions and rules, and it takes 200"
+    assert message.endswith(f"{rows} (of a stratum with under 20 held-out rows none count)")
     candidate = Path(step.removeprefix("  nothing was placed; the candidate stays at "))
     assert (candidate / "report.html").is_file()
     assert git_status(workspace) == status

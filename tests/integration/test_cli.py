@@ -16,6 +16,8 @@ KEYS = {"dataset", "plan", "version", "path", "rows", "scores", "gates", "second
 # Enough rows on every side for fidelity/shape to be measured.
 HALF, ENOUGH = "{path: data/people.csv, holdout: 0.5}", "[{generator: table/noise, rows: 300}]"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
@@ -120,6 +122,13 @@ def test_dry_run_writes_nothing_and_says_what_would_be_reused(workspace):
     assert after["estimate"]["generate_s"] > 0
     good(workspace, "run", recipe, "--inline", "--release")
     assert dry_run()[1]["reuse"] == ["released already as dry@v1.0.0"]
+
+
+def test_dry_run_saves_no_override(workspace):
+    path = workspace / write_recipe(workspace, "unsaved")
+    before = tree(workspace)
+    assert "rows: 7\n" in good(workspace, "run", path, "--dry-run", "--set", "jobs.0.rows=7", "--save").out
+    assert tree(workspace) == before
 
 
 # What a second run reuses
