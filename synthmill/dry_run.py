@@ -77,11 +77,9 @@ def _job_line(job: JobPlan) -> str:
 
 def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
     """What a run would find, a line each."""
-    same = [
-        r.tag for r in releases(workspace, plan.recipe.dataset) if r.identity and r.identity.plan == plan.fingerprint
-    ]
-    if same:
-        return [f"released already as {same[-1]}"]
+    last = next(reversed(releases(workspace, plan.recipe.dataset)), None)
+    if last and last.identity and last.identity.plan == plan.fingerprint:
+        return [f"released already as {last.tag}"]
     if Candidate(plan, state).is_complete:
         return ["the complete candidate"]
     fitted = {receipt.fingerprint for receipt in receipts(state.root / "models")}

@@ -71,7 +71,7 @@ def test_kills_before_the_release_change_no_byte(reference, workspace):
     assert run(workspace, "--inline", kills=[Kill("score")]).code == KILLED
     assert not list(candidates.glob("*/dataset/manifest.json"))
 
-    assert run(workspace, "--workers", "2").code == 0
+    assert run(workspace, "--inline").code == 0
     assert released(workspace) == reference[-1]
 
 
