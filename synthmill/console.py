@@ -24,9 +24,9 @@ class Reporter(Protocol):
 
 @dataclass
 class PlainReporter:
-    """Lines for logs and pipes: at most one in half a second a task, and always the last."""
+    """Lines for logs and pipes: at most one in half a second a task, none twice, and always the last."""
 
-    _last: dict[str, float] = field(default_factory=dict)
+    _last: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def say(self, line: str) -> None:
         """Print the line."""
@@ -34,11 +34,11 @@ class PlainReporter:
 
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
         """Print the state of the task."""
-        now = time.monotonic()
-        if done < total and now - self._last.get(task, -1.0) < _PLAIN_EVERY_S:
-            return
-        self._last[task] = now
-        self.say(f"{task}: {done:,} of {total:,}{', ' + note if note else ''}")
+        now, line = time.monotonic(), f"{task}: {done:,} of {total:,}{', ' + note if note else ''}"
+        then, before = self._last.get(task, (-_PLAIN_EVERY_S, ""))
+        if line != before and (done >= total or now - then >= _PLAIN_EVERY_S):
+            self._last[task] = now, line
+            self.say(line)
 
 
 class LiveReporter:

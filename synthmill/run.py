@@ -197,13 +197,13 @@ class Run:
                     device=engine.device,
                 )
                 engine.generate(run, kit, self.state.shards, lambda p: self._show(task, p), self.should_stop)
-                self.reporter.progress(task, run.rows, job.rows, _reject_words(run.rejects))
             finally:
                 run.close()
 
     def _show(self, task: str, progress: Progress) -> None:
+        speed = f"{progress.rows_per_s:,.0f} rows/s" if progress.workers else "loading the model"
         left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
-        words = [f"{progress.rows_per_s:,.0f} rows/s", _reject_words(progress.rejects), left]
+        words = [speed, _reject_words(progress.rejects), left]
         self.reporter.progress(task, progress.rows, progress.of, ", ".join(filter(None, words)))
 
     # assemble and score -----------------------------------------------------------------------------------------------
