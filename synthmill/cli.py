@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 3 a gate was missed,
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -37,16 +38,37 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object on std
 
 
 def main() -> None:
-    """Run a command; errors of ours become one message and their exit code."""
+    """The command: execute, and leave without taking the interpreter apart.
+
+    Arrow's reader threads now and then abort an interpreter that ends, with exit code 134 after good work. What is registered
+    first to run at exit runs last: everybody else has cleaned up by then.
+    """
+    codes: list[int] = []
+    atexit.register(lambda: _leave(codes[0] if codes else 1))
+    codes.append(execute())
+    sys.exit(codes[0])
+
+
+def _leave(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def execute() -> int:
+    """Run a command and return its exit code; errors of ours become one message."""
     _set_up_logging()
     os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         _refuse_shadows()
         app(standalone_mode=True)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except SynthmillError as error:
-        _die(error)
+        return _tell(error)
     except KeyboardInterrupt:
-        _die(Interrupted("stopped at once", hint="run again to go on"))
+        return _tell(Interrupted("stopped at once", hint="run again to go on"))
+    return 0
 
 
 def _set_up_logging() -> None:
@@ -59,9 +81,9 @@ def _set_up_logging() -> None:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
-def _die(error: SynthmillError) -> None:
+def _tell(error: SynthmillError) -> int:
     typer.echo(f"{_kind(error)}: {error}", err=True)
-    sys.exit(error.exit_code)
+    return error.exit_code
 
 
 def _kind(error: SynthmillError) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from synthmill import registry
 from synthmill.columns import Column, Schema
@@ -37,7 +37,7 @@ _MAX_STRATA = 10_000
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
 class SourcePlan(_Frozen):
@@ -48,7 +48,7 @@ class SourcePlan(_Frozen):
     train_rows: int
     a_rows: int
     b_rows: int
-    schema_: Schema
+    schema_: Schema = Field(alias="schema")
 
 
 class ModelPlan(_Frozen):
@@ -83,7 +83,7 @@ class JobPlan(_Frozen):
     exact: tuple[str, ...]
     by_rejection: tuple[str, ...]
     strata: tuple[StratumPlan, ...]
-    schema_: Schema
+    schema_: Schema = Field(alias="schema")
 
 
 class Plan(_Frozen):
@@ -328,6 +328,10 @@ def _evaluator_version(recipe: Recipe, key: str, schema: Schema) -> int:
     kind = registry.evaluator(key, where=where)
     if kind.modality != schema.modality:
         raise RecipeError(f"{key} measures {kind.modality}, the source is {schema.modality}", where=where)
+    gate = recipe.gates.get(key)
+    if gate is not None and gate.of == "normalised" and not kind.has_floor:
+        hint = "give a bound of the value, or of: ceiling"
+        raise RecipeError(f"{key} has no floor, so it has no normalised value", where=f"gates.{key}", hint=hint)
     if kind.needs_target and schema.target is None:
         raise RecipeError(f"{key} needs a target", where=where, hint="name the column to predict under source.target")
     return kind.version

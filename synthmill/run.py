@@ -110,9 +110,9 @@ class Run:
         """The plan, its lock, and the split source in state."""
         with self._stage("prepare"):
             self.request.check(self.workspace)
-            self._save_overrides()
             self._recipe_sha256 = hash_file(self.request.recipe) if self.request.recipe.is_file() else ""
             plan, source, parts = self.resolve()
+            self._save_overrides()
             self.reporter.say(f"prepare: {plan.recipe.dataset}, plan {plan.fingerprint[:12]}")
             for line in source_lines(plan, source):
                 self.reporter.say(line)
@@ -123,9 +123,10 @@ class Run:
             return plan
 
     def _save_overrides(self) -> None:
-        """Write them into the recipe where that was asked for; from here on they are the recipe's own."""
+        """Write them into the recipe where that was asked for, now that a plan could be made of them."""
         if self.request.save and self.request.overrides:
             save_overrides(self.request.recipe, self.request.overrides)
+            self._recipe_sha256 = hash_file(self.request.recipe)
             self.request = replace(self.request, overrides=(), save=False)
 
     def _snapshot(self, plan: Plan, parts: Split) -> None:

@@ -64,6 +64,7 @@ def make_card(plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: 
         for job, strata in zip(plan.jobs, counts, strict=True)
     ]
     return environment.get_template("card.md").render(
+        floor="every pixel" if plan.source.schema_.modality == "image" else "every column",
         licence=(recipe.release.licence or "unknown").lower(),
         dataset=recipe.dataset,
         size_category=next((name for bound, name in _SIZES if plan.rows < bound), "n>1T"),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from synthmill.columns import Schema
 from synthmill.errors import StorageError, WorkspaceError
-from synthmill.fingerprint import hash_file
+from synthmill.fingerprint import fingerprint, hash_file
 from synthmill.plan import Plan, recipe_json
 from synthmill.store.assemble import StratumCount
 from synthmill.store.models import ModelReceipt
@@ -23,7 +23,7 @@ RESTORE = "`dvc checkout` or `dvc pull` brings released files back"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
 class FileEntry(_Frozen):
@@ -58,8 +58,9 @@ class Manifest(_Frozen):
     identity: str
     source: str
     versions: dict[str, str]
+    lock: str  # fingerprint of the versions
     recipe: dict[str, JsonValue]
-    schema_: Schema
+    schema_: Schema = Field(alias="schema")
     jobs: tuple[JobEntry, ...]
     files: tuple[FileEntry, ...]
 
@@ -88,6 +89,7 @@ def make_manifest(
         identity=plan.identity,
         source=plan.source.fingerprint,
         versions=plan.versions,
+        lock=fingerprint("lock", dict(plan.versions)),
         recipe=recipe_json(plan.recipe),
         schema_=plan.jobs[0].schema_,
         jobs=jobs,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from synthmill.cli import main
+from synthmill.cli import execute
 
 LOGGERS = ("synthmill", "generators", "evaluators", "flows")
 CITIES = ("Oslo", "Pisa", "Riga")
@@ -37,12 +37,7 @@ def synthmill(folder: Path, *arguments: str | Path) -> Done:
         contextlib.redirect_stderr(err),
         patch.object(sys, "argv", argv),
     ):
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        else:
-            code = 0
+        code = execute()
     for name in LOGGERS:
         logging.getLogger(name).handlers = handlers[name]
     return Done(code, out.getvalue(), err.getvalue())

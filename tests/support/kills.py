@@ -18,6 +18,7 @@ from typing import IO
 import psutil
 
 from synthmill.fingerprint import hash_folder
+from synthmill.store.staging import Receipt
 
 # Sampling is slow for its rows (wide, ten rounds), so that a run shows how far it is before it is done; the fit is short. Four strata
 # of 3,000 rows are at least twelve shards of one micro-batch each; sixty files give a kill time to come while they are written.
@@ -33,7 +34,7 @@ jobs:
   - generator: table/vae
     rows: 12_000
     balance: religious
-    params: {steps: 100, batch: 256, rounds: 10, width: 192, depth: 5}
+    params: {steps: 60, batch: 256, rounds: 10, width: 256, depth: 6}
 rules: ["age > yrs_married"]
 scores: [fidelity/shape]
 gates:
@@ -79,7 +80,7 @@ class Release:
     """All that a release is to others. Equal for equal bytes; run ids, times and so commits are not in it."""
 
     sha256: str  # of the files
-    tags: str
+    tag: str
     dvc_lock: str
     metrics: str
 
@@ -131,19 +132,25 @@ def _kill(driver: psutil.Process, *, worker: bool) -> str:
     return "driver"
 
 
+def receipts(root: Path) -> list[Receipt]:
+    """The receipts of all shards in state."""
+    paths = (root / ".synthmill" / "shards").glob("*/[0-9]*-*.json")
+    return [Receipt(**json.loads(path.read_text())) for path in paths]
+
+
 def staged_rows(root: Path) -> int:
     """Rows that receipts prove."""
-    receipts = (root / ".synthmill" / "shards").glob("*/[0-9]*-*.json")
-    return sum(json.loads(path.read_text())["rows"] for path in receipts)
+    return sum(receipt.rows for receipt in receipts(root))
 
 
 def released(root: Path) -> Release:
     """The release of a workspace, once DVC and `synthmill verify` find nothing to say against it."""
     assert "up to date" in _command(root, "dvc", "status")
     _command(root, "synthmill", "verify", "datasets/fair")
-    tags = _command(root, "git", "tag")
-    committed = {name: _command(root, "git", "show", f"{tags}:{name}") for name in ("dvc.lock", "metrics/fair.json")}
-    return Release(hash_folder(root / "datasets" / "fair"), tags, *committed.values())
+    tags = _command(root, "git", "tag").split()
+    assert len(tags) == 1, tags
+    committed = [_command(root, "git", "show", f"{tags[0]}:{name}") for name in ("dvc.lock", "metrics/fair.json")]
+    return Release(hash_folder(root / "datasets" / "fair"), tags[0], *committed)
 
 
 def survivors(root: Path) -> list[psutil.Process]:

@@ -108,10 +108,7 @@ def test_help_imports_nothing_heavy():
 import sys
 from synthmill import cli
 sys.argv = ["synthmill", "--help"]
-try:
-    cli.main()
-except SystemExit:
-    pass
+cli.execute()
 print(sorted(set({heavy!r}) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -102,6 +102,7 @@ def test_only_a_change_of_rows_or_seed_is_a_patch():
         ({"rules": ["agee > 3"]}, "agee"),
         ({"gates": {"fidelity/sharpe": {"at_least": 1}}}, "did you mean fidelity/shape"),
         ({"scores": ["fidelity/frechet"]}, "measures image"),
+        ({"gates": {"fidelity/shape": {"at_least": 0.5, "of": "normalised"}}}, "has no floor"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_fitted(change, words):
