@@ -17,6 +17,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synthmill import registry
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter, duration, table
 from synthmill.engine import Engine, Progress
@@ -325,6 +326,12 @@ def source_lines(plan: Plan, source: SourceTable) -> list[str]:
         ),
         *(f"note: {note}" for note in source.notes),
     ]
+    for key in plan.recipe.evaluators:
+        needed, there = registry.evaluator(key).minimum_rows, min(info.a_rows, info.b_rows)
+        if there < needed:
+            lines.append(
+                f"note: {key} takes {needed:,} rows a side, the holdout has {there:,}: it will be undetermined"
+            )
     for job in plan.jobs:
         for how, names in (("exactly", job.exact), ("by rejection", job.by_rejection)):
             if names:

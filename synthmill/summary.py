@@ -23,7 +23,8 @@ def outcome_lines(outcome: Outcome) -> list[str]:
         numbers = [_number(n) for n in (score.value, score.floor, score.ceiling, score.normalised)]
         rows.append((score.name, numbers[0], interval, *numbers[1:], bound, verdict))
     head = ("score", "value", "95 % interval", "floor", "ceiling", "normalised", "gate", "verdict")
-    scores = ["", *table(head, rows), ""] if rows else [""]
+    reasons = [f"{score.name}: {score.reason}" for score in outcome.scores if score.reason]
+    scores = ["", *table(head, rows), *reasons, ""] if rows else [""]
     version = (
         "" if outcome.version is None else f" {outcome.version}" + ("" if outcome.is_new else " (released before)")
     )
