@@ -366,8 +366,20 @@ release(workspace, request, lambda line: print(line, flush=True))
 """
 
 
-def kill_at(workspace: Workspace, request: ReleaseRequest, step: str, *, with_children: bool) -> None:
-    """Run a release in a process of its own, and kill it (-9) when it announces the step."""
+ORPHAN = """
+import subprocess, sys, time
+from pathlib import Path
+from synthmill.store.lock import hold
+
+with hold(Path(sys.argv[1]), print) as descriptor:
+    subprocess.Popen(["sleep", "3"], pass_fds=[descriptor], stdout=subprocess.DEVNULL)
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def kill_at(workspace: Workspace, request: ReleaseRequest, step: str) -> None:
+    """Run a release in a process of its own, and kill it and its children (-9) when it announces the step."""
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -375,7 +387,7 @@ def kill_at(workspace: Workspace, request: ReleaseRequest, step: str, *, with_ch
         process.stdin.close()
         for line in process.stdout:
             if line.decode().strip() == f"release: {step}":
-                (os.killpg if with_children else os.kill)(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
                 break
         process.wait()
     assert process.returncode == -signal.SIGKILL or step == "done"
@@ -385,7 +397,7 @@ def kill_at(workspace: Workspace, request: ReleaseRequest, step: str, *, with_ch
 def test_kill_at_each_step_is_healed_by_the_next_run(workspace, step):
     before = int(git(workspace.root, "rev-list", "--count", "HEAD"))
     request = request_of(workspace)
-    kill_at(workspace, request, step, with_children=True)
+    kill_at(workspace, request, step)
     done = release(workspace, replace(request, run_id="run-2"), quiet)
     assert done.release.tag == "tiny@v1.0.0"
     assert int(git(workspace.root, "rev-list", "--count", "HEAD")) == before + 1
@@ -397,7 +409,9 @@ def test_kill_at_each_step_is_healed_by_the_next_run(workspace, step):
 
 
 def test_next_run_waits_for_the_children_of_a_killed_one(workspace):
-    kill_at(workspace, request_of(workspace), "dvc commit", with_children=False)
+    with subprocess.Popen([sys.executable, "-c", ORPHAN, workspace.root], stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout.readline() == "held\n"
+        killed.kill()
     lines = []
     assert release(workspace, request_of(workspace), lines.append).release.tag == "tiny@v1.0.0"
     assert lines[0].startswith("release: waiting for run ")
