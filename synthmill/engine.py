@@ -41,8 +41,15 @@ class Progress:
 class Engine(Protocol):
     """A context manager: nothing it started is left when the block ends."""
 
-    workers: int
-    device: str  # where models are fitted and loaded: goes into FitTask and Kit
+    @property
+    def workers(self) -> int:
+        """How many shards are made at once."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where models are fitted and loaded: goes into FitTask and Kit."""
+        ...
 
     def __enter__(self) -> Self: ...
 

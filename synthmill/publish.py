@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter
-from synthmill.errors import InputError
+from synthmill.errors import InputError, Interrupted, ReleaseError
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
+from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
 from synthmill.store.release_steps import place, release
 from synthmill.store.versions import Identity
@@ -26,15 +27,27 @@ def publish(
     candidate: Candidate,
     outcome: Outcome,
     reporter: Reporter,
+    should_stop: ShouldStop,
     *,
     to_release: bool,
 ) -> Outcome:
-    """Place or release the candidate; the outcome with its new path and, once released, its version."""
+    """Place or release the candidate; the outcome with its new path and, once released, its version. Stops between steps."""
     request = _request(workspace, recipe, recipe_sha256, candidate, outcome)
     if not to_release:
         path = place(workspace, request, reporter.say)
         return outcome.model_copy(update={"path": str(path)})
-    released = release(workspace, request, reporter.say)
+
+    def say(line: str) -> None:
+        if should_stop() and line != "release: done":
+            raise Interrupted(f"stopped before {line}", hint="run again: the release goes on from there")
+        reporter.say(line)
+
+    try:
+        released = release(workspace, request, say, should_stop)
+    except ReleaseError as error:
+        if should_stop():  # a Ctrl-C in the terminal ends git and DVC too
+            raise Interrupted(error.what, hint="run again: the release goes on from there") from error
+        raise
     version = str(released.release.version)
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 

@@ -273,6 +273,7 @@ class Run:
                 self.candidate(plan),
                 outcome,
                 self.reporter,
+                self.should_stop,
                 to_release=self.request.release,
             )
         return outcome.model_copy(update={"seconds": {k: round(v, 2) for k, v in self.seconds.items()}})

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -40,11 +41,9 @@ Result = TypeVar("Result")
 class Pool:
     """An Engine of many workers, on this machine or on the cluster that `address` (by default RAY_ADDRESS) names.
 
-    Inside the block `workers` is a number and `device` says where they compute: on GPUs, one an actor, where there are any.
+    Ray is brought up or joined when it is needed for the first time in the block, so a run that finds everything starts none. Actors
+    compute on GPUs, one an actor, where there are any.
     """
-
-    workers: int
-    device: str
 
     def __init__(
         self,
@@ -60,13 +59,6 @@ class Pool:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        cpus = self._wanted_workers or len(os.sched_getaffinity(0))
-        self._stack.enter_context(session(self._address, cpus))
-        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = int(found.get("GPU", 0))
-        self.device = self._wanted_device or ("cuda" if gpus else "cpu")
-        most = gpus if self.device == "cuda" else int(found.get("CPU", 1))
-        self.workers = max(1, min(self._wanted_workers or most, most))
         return self
 
     def __exit__(
@@ -74,9 +66,30 @@ class Pool:
     ) -> None:
         self._stack.close()
 
+    @cached_property
+    def _resources(self) -> dict[str, float]:
+        """What Ray has; starts it."""
+        cpus = self._wanted_workers or len(os.sched_getaffinity(0))
+        self._stack.enter_context(session(self._address, cpus))
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return found
+
+    @property
+    def device(self) -> str:
+        """See Engine."""
+        has_gpus = bool(self._resources.get("GPU"))
+        return self._wanted_device or ("cuda" if has_gpus else "cpu")
+
+    @property
+    def workers(self) -> int:
+        """See Engine."""
+        most = max(1, int(self._resources.get("GPU" if self.device == "cuda" else "CPU", 1)))
+        return min(self._wanted_workers or most, most)
+
     def fit(self, task: FitTask, train: pa.Table, progress: FitProgress, should_stop: ShouldStop) -> FittedModel:
         """See Engine. In an actor of its own; one whose actor dies is tried once more."""
         what = f"the fit of {task.model.generator}"
+        self._start()
         rows: Ref = ray.put(train)
         try:
             answer = self._fit_once(task, rows, progress, should_stop)
@@ -107,6 +120,7 @@ class Pool:
         self, run: JobRun, kit: Kit, staging: Path, progress: Callable[[Progress], None], should_stop: ShouldStop
     ) -> None:
         """See Engine. Where `staging` is the same folder to an actor and to the driver, the actor stores its shards itself."""
+        self._start()
         dispatch, model = Dispatch(run, self._limits), ray.put(kit)
         with _killed(_board()) as board, _token(staging.resolve()) as token:
 
@@ -126,6 +140,9 @@ class Pool:
     ) -> Result:
         """See Engine. On this machine, not in an actor: what is called reads and writes the state folder."""
         return child.call(function, task, progress=progress, should_stop=should_stop)
+
+    def _start(self) -> None:
+        assert self._resources, "a Ray that runs has resources"
 
     def _actor(self, kind: type, *args: object) -> Actor:
         return start(kind, *args, gpus=1 if self.device == "cuda" else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal
 
-from synthmill.errors import ReleaseError
+from synthmill.errors import Interrupted, ReleaseError
+from synthmill.store.lock import ShouldStop
 
+_POLL_S = 1.0  # how often `should_stop` is asked
 SITE_CACHE = Path(".dvc", "tmp", "site")  # DVC's default is shared by all users of the machine, and holds pickles
 
 
@@ -29,10 +32,14 @@ def _temporary_file() -> IO[str]:
 
 @dataclass(slots=True)
 class Dvc:
-    """The DVC repository at `root`; `lock_fd` is the workspace lock that the child inherits. Use as a context manager."""
+    """The DVC repository at `root`; `lock_fd` is the workspace lock that the child inherits. Use as a context manager.
+
+    Once `should_stop` says yes, the child is killed in the middle of an order, which the next run heals: Interrupted.
+    """
 
     root: Path
     lock_fd: int
+    should_stop: ShouldStop = lambda: False
     _child: subprocess.Popen[str] | None = field(default=None, init=False)
     _words: IO[str] = field(default_factory=_temporary_file, init=False)  # the child's stderr
 
@@ -81,9 +88,15 @@ class Dvc:
         with suppress(BrokenPipeError):  # it died between two orders; the missing answer tells
             self._child.stdin.write(json.dumps([order, subject]) + "\n")
             self._child.stdin.flush()
+        while not select.select([self._child.stdout], [], [], _POLL_S)[0]:
+            if self.should_stop():
+                self._child.kill()
+                break
         answer = self._child.stdout.readline()
         if not answer:
             self._child.wait()
+            if self.should_stop():
+                raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
             raise self._error(order)
         return [str(name) for name in json.loads(answer)]
 

@@ -16,22 +16,25 @@ from pathlib import Path
 
 import psutil
 
-from synthmill.errors import BusyError
+from synthmill.errors import BusyError, Interrupted
 
 Progress = Callable[[str], None]
+ShouldStop = Callable[[], bool]
 
 _WAIT_S = 600.0
 _POLL_S = 0.1
 
 
 @contextmanager
-def hold(root: Path, progress: Progress, *, wait_s: float = _WAIT_S) -> Iterator[int]:
-    """Hold the lock of the workspace at `root`; yields the descriptor to hand to children. BusyError after `wait_s`."""
+def hold(
+    root: Path, progress: Progress, should_stop: ShouldStop = lambda: False, *, wait_s: float = _WAIT_S
+) -> Iterator[int]:
+    """Hold the lock of the workspace at `root`; yields the descriptor to hand to children. BusyError after `wait_s`, Interrupted."""
     path = root / ".synthmill" / "locks" / "workspace"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _wait_for(descriptor, path, progress, wait_s)
+        _wait_for(descriptor, path, progress, should_stop, wait_s)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         drop_dead_rwlock_entries(root / ".dvc" / "tmp")
@@ -40,7 +43,7 @@ def hold(root: Path, progress: Progress, *, wait_s: float = _WAIT_S) -> Iterator
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, path: Path, progress: Progress, wait_s: float) -> None:
+def _wait_for(descriptor: int, path: Path, progress: Progress, should_stop: ShouldStop, wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
     announced = False
     while True:
@@ -54,6 +57,8 @@ def _wait_for(descriptor: int, path: Path, progress: Progress, wait_s: float) ->
                     where=str(path),
                     hint="Wait for it, or stop it, and run again.",
                 ) from None
+            if should_stop():
+                raise Interrupted("stopped while another release was under way", hint="run again to go on") from None
             if not announced:
                 progress(f"release: waiting for run {holder}")
                 announced = True

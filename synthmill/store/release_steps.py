@@ -16,7 +16,7 @@ from synthmill.store.dvc import Dvc
 from synthmill.store.exchange import put_folder
 from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
-from synthmill.store.lock import Progress
+from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree, read_tree
 from synthmill.store.placement import ReleaseRequest, put, read_text, refuse_conflicts
 from synthmill.store.runs import runs_file, with_run
@@ -47,12 +47,14 @@ def place(workspace: Workspace, request: ReleaseRequest, progress: Progress) -> 
     return workspace.root / request.stage.out
 
 
-def release(workspace: Workspace, request: ReleaseRequest, progress: Progress) -> Released:
+def release(
+    workspace: Workspace, request: ReleaseRequest, progress: Progress, should_stop: ShouldStop = lambda: False
+) -> Released:
     """Place the candidate and publish it under the next version; the existing one where its plan is already the latest.
 
-    WorkspaceError on local changes of a person, ReleaseError where git, DVC or a remote refuses; the next run goes on.
+    WorkspaceError on local changes of a person, ReleaseError where git, DVC or a remote refuses, Interrupted; the next run goes on.
     """
-    with workspace.lock(progress) as (git, dvc):
+    with workspace.lock(progress, should_stop) as (git, dvc):
         _refuse_unfinished_work(workspace.root, git)
         steps = _Steps(workspace.root, git, dvc, request, progress)
         last = next(reversed(read_releases(git, request.dataset)), None)

@@ -21,7 +21,7 @@ from synthmill.settings import Settings, read_settings
 from synthmill.store.dvc import SITE_CACHE, Dvc
 from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
-from synthmill.store.lock import Progress, hold
+from synthmill.store.lock import Progress, ShouldStop, hold
 
 _IGNORED = ("/.synthmill/", "/datasets/*/", "/remote/", ".tmp-*")
 _DVC_CONFIG = """\
@@ -59,12 +59,12 @@ class Workspace:
         return tuple(self.root / folder for folder in self.settings.sources)
 
     @contextmanager
-    def lock(self, progress: Progress) -> Iterator[tuple[Git, Dvc]]:
+    def lock(self, progress: Progress, should_stop: ShouldStop = lambda: False) -> Iterator[tuple[Git, Dvc]]:
         """Git and DVC whose children share the workspace lock, held until the block ends."""
-        with hold(self.root, progress) as descriptor:
+        with hold(self.root, progress, should_stop) as descriptor:
             git = Git(self.root, descriptor, self.settings.author)
             git.drop_stale_locks()
-            with Dvc(self.root, descriptor) as dvc:
+            with Dvc(self.root, descriptor, should_stop) as dvc:
                 yield git, dvc
 
 

@@ -16,12 +16,13 @@ from synthmill.pool import pool as pool_module
 @pytest.fixture(scope="module")
 def pool():
     with Pool(workers=2) as two:
+        assert two.workers == 2  # asking starts Ray
         yield two
 
 
 def of_workers(pool, workers):
     smaller = copy.copy(pool)
-    smaller.workers = workers
+    smaller._wanted_workers = workers
     return smaller
 
 
@@ -127,8 +128,8 @@ def test_progress_tells_rows_rejects_and_workers(tmp_path, pool):
 
 
 def test_a_second_ray_in_one_process_is_refused(pool):
-    with pytest.raises(RunError, match="already runs"), Pool(workers=1):
-        pass
+    with Pool(workers=1) as second, pytest.raises(RunError, match="already runs"):
+        assert second.workers
     assert ray.is_initialized()
 
 

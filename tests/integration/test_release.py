@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synthmill.errors import BusyError, ReleaseError, WorkspaceError
+from synthmill.errors import BusyError, Interrupted, ReleaseError, WorkspaceError
 from synthmill.fingerprint import hash_file
 from synthmill.store.exchange import exchange, heal
 from synthmill.store.lock import hold
@@ -364,6 +364,15 @@ from synthmill.store.release_steps import release
 workspace, request = pickle.load(sys.stdin.buffer)
 release(workspace, request, lambda line: print(line, flush=True))
 """
+
+
+def test_a_stop_in_the_middle_of_a_dvc_order_is_healed_by_the_next_run(workspace, monkeypatch):
+    monkeypatch.setattr("synthmill.store.dvc._POLL_S", 0.01)
+    with pytest.raises(Interrupted, match="dvc commit"):
+        release(workspace, request_of(workspace), quiet, lambda: True)
+    assert git(workspace.root, "tag") == ""
+    assert release(workspace, request_of(workspace), quiet).release.tag == "tiny@v1.0.0"
+    assert_clean(workspace.root)
 
 
 ORPHAN = """
