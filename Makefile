@@ -24,7 +24,7 @@ demo: $(VENV)/.ready  ## two datasets from recipe to release, in demo/
 
 test: $(VENV)/.ready  ## everything that CI runs
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not chaos and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not gpu"
 
 check: test  ## the same
 

@@ -13,6 +13,7 @@ from synthmill.errors import InputError, Interrupted, ReleaseError
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
+from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
 from synthmill.store.release_steps import place, release
@@ -33,6 +34,11 @@ def publish(
 ) -> Outcome:
     """Place or release the candidate; the outcome with its new path and, once released, its version. Stops between steps."""
     request = _request(workspace, recipe, recipe_sha256, candidate, outcome)
+    for dep in request.deps:
+        if not _is_tracked(workspace.root, dep):
+            reporter.say(
+                f"note: neither git nor DVC tracks {dep}, so a clone cannot repeat this run; `dvc add {dep}` mends it"
+            )
     if not to_release:
         path = place(workspace, request, reporter.say)
         return outcome.model_copy(update={"path": str(path)})
@@ -50,6 +56,13 @@ def publish(
         raise
     version = str(released.release.version)
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
+
+
+def _is_tracked(root: Path, path: str) -> bool:
+    places = [root / path, *(root / path).parents]
+    if any(place.with_name(f"{place.name}.dvc").is_file() for place in places if root in place.parents):
+        return True
+    return bool(Git(root).answer("ls-files", "--", path))
 
 
 def _request(

@@ -6,6 +6,7 @@ As in a SQL CHECK constraint, NULL passes: `age >= 17` does not reject a row who
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -116,8 +117,13 @@ def _refuse_more_than_an_expression(
     inner = list(_nodes(node.get("select_list", [])))
     if len(statements) != 1 or not is_bare or any(n.get("class") in _FORBIDDEN_NODES for n in inner):
         raise RecipeError(f"the rule {rule!r} is more than an expression over one row", where=where, hint=hint)
-    known = {name.lower() for name in schema.names}  # SQL does not tell cases apart; current_date looks like a column
+    known = Counter(
+        name.lower() for name in schema.names
+    )  # SQL does not tell cases apart; current_date looks like a column
     for name in (n["column_names"][0] for n in inner if n.get("class") == "COLUMN_REF"):
+        if known[name.lower()] > 1:
+            what = f"the rule {rule!r} names {name}, and the source has columns that differ from it in case alone"
+            raise RecipeError(what, where=where, hint="SQL cannot tell them apart: rename one of them")
         if name.lower() not in known:
             what = f"the rule {rule!r} names {name}, which is no column of the source"
             raise RecipeError(what, where=where, hint="columns: " + ", ".join(schema.names))

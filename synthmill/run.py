@@ -133,13 +133,15 @@ class Run:
     def _snapshot(self, plan: Plan, parts: Split) -> None:
         """Keep the split rows in state, for fits, filters and scores of this and later runs."""
         folder = self.state.source(plan.source.fingerprint)
-        if folder.exists():
+        tables = {"train": parts.train, "a": parts.a, "b": parts.b}
+        if all(_holds(folder / f"{name}.parquet", table) for name, table in tables.items()):
             return
+        shutil.rmtree(folder, ignore_errors=True)
         aside = aside_of(folder)
         with storage_errors(folder):
             try:
                 aside.mkdir(parents=True)
-                for name, table in (("train", parts.train), ("a", parts.a), ("b", parts.b)):
+                for name, table in tables.items():
                     pq.write_table(table, aside / f"{name}.parquet", compression="zstd")
                 publish_folder(aside, folder)
             finally:
@@ -287,6 +289,14 @@ class Run:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def _holds(path: Path, table: pa.Table) -> bool:
+    """Whether the file is there, and whole."""
+    try:
+        return bool(pq.read_table(path).cast(table.schema).equals(table))
+    except (OSError, pa.ArrowException):
+        return False
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Id-like columns: not encoded at all, made anew in the shape of train's, and never one of train's.
 
 A made id is a function of (key, candidate). Strings follow a template: at each position the one character that all of train's ids share, or
-any of the kinds of character seen there. The last positions, wide enough for 2^40 ids, count through what train does not use; those
+any of the kinds of character seen there. The last positions, wide enough for 2^53 ids, count through what train does not use; those
 before them are drawn. So ids of one stratum never meet, and those of two strata hardly ever.
 """
 
@@ -21,7 +21,7 @@ from synthmill.codecs.cells import Json, refuse
 from synthmill.columns import Column
 from synthmill.seeds import derive, uniforms
 
-_WIDE = 1 << 40
+_WIDE = 1 << 53  # so wide that strata do not meet, and every number is exact as a double too
 _DIGITS, _HEX = "0123456789", "abcdef"
 _LOWER = "abcdefghijklmnopqrstuvwxyz"
 

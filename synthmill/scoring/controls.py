@@ -15,6 +15,8 @@ def control(
     train: pa.Table, strata: Sequence[StratumShare], quotas: Sequence[int], *, schema: Schema, seed: int
 ) -> pa.Table:
     """The floor for the modality, made of matched train rows: tables lose what ties columns, images what ties pixels."""
+    if train.num_rows == 0:
+        return train
     if schema.modality == "image":
         from synthmill.codecs.image import shuffle_pixels
 

@@ -54,7 +54,10 @@ def _judge(name: str, gate: Gate, score: Score | None) -> Verdict:
         return verdict("undetermined", blur)
     low, high = excess
     is_missed = high < 0 if side == "at_least" else low > 0
-    return verdict("missed" if is_missed else "passed", _says(gate.of, score))
+    of = "" if gate.of == "value" else f" of {gate.of}"
+    return verdict(
+        "missed" if is_missed else "passed", f"{_says(gate.of, score)}; {side.replace('_', ' ')} {bound:g}{of}"
+    )
 
 
 def _excess(of: str, bound: float, score: Score) -> Interval | None:

@@ -33,15 +33,6 @@ class State:
         """Folder of a plan's assembled dataset; complete when it holds manifest.json."""
         return self.root / "candidates" / plan
 
-    def scores(self, plan: str) -> Path:
-        """The scores of a plan's candidate."""
-        return self.root / "scores" / f"{plan}.json"
-
     def lock(self, name: str) -> Path:
         """A lock file; always local."""
         return self.root / "locks" / f"{name}.lock"
-
-    @property
-    def scratch(self) -> Path:
-        """Unfinished work that a kill may leave behind; cleared when the plan's lock is taken."""
-        return self.root / "scratch"

@@ -268,6 +268,26 @@ def test_refused_override_is_not_saved(workspace):
     assert path.read_text() == before
 
 
+def test_override_that_makes_no_plan_is_not_saved(workspace):
+    path = workspace / write_recipe(workspace, "kept")
+    before = path.read_text()
+    assert synthmill(workspace, "run", path, "--inline", "--set", "jobs.0.balance=nonsense", "--save").code == 2
+    assert path.read_text() == before
+
+
+def test_damaged_copy_of_the_source_in_state_is_made_again(workspace):
+    recipe = write_recipe(workspace, "damaged")
+    good(workspace, "run", recipe, "--inline")
+    for path in (workspace / ".synthmill" / "sources").rglob("train.parquet"):
+        path.write_bytes(path.read_bytes()[:100])
+    good(workspace, "run", recipe, "--inline", "--set", "jobs.0.rows=60")
+
+
+def test_release_of_untracked_data_says_that_a_clone_cannot_repeat_it(workspace):
+    recipe = write_recipe(workspace, "untracked")
+    assert "`dvc add data/people.csv`" in good(workspace, "run", recipe, "--inline", "--release").err
+
+
 # The other commands
 
 

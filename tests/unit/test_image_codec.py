@@ -14,6 +14,7 @@ from PIL import Image
 from synthmill.codecs.image import ImageCodec, Shape, common_shape, read_pixels, shuffle_pixels, write_images
 from synthmill.columns import IMAGE_TYPE, Column, Schema
 from synthmill.errors import SourceError
+from synthmill.scoring.controls import control
 
 IMAGE = Column(name="picture", kind="image", dtype="image")
 LABELLED = Schema(
@@ -185,3 +186,9 @@ def test_shuffled_pixels_keep_each_place_and_lose_their_ties():
     assert shuffled["digit"].equals(table["digit"])
     assert shuffle_pixels(table, schema, seed=3).equals(shuffled)
     assert not shuffle_pixels(table, schema, seed=4).equals(shuffled)
+
+
+def test_the_floor_of_no_images_is_no_images():
+    """A stratum without references leaves none; that is an undetermined score and not an error."""
+    schema = Schema(columns=(Column(name="image", kind="image", dtype="image"),))
+    assert control(schema.arrow.empty_table(), [], [], schema=schema, seed=1).num_rows == 0

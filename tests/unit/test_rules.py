@@ -56,6 +56,13 @@ def test_what_is_no_boolean_expression_over_one_row_is_refused(rule):
         Rules([rule], SCHEMA)
 
 
+def test_columns_that_differ_in_case_alone_cannot_be_told_apart():
+    schema = Schema(columns=tuple(Column(name=name, kind="integer", dtype="int64") for name in ("a", "A", "b")))
+    with pytest.raises(RecipeError, match="in case alone"):
+        Rules(['"A" <= 3'], schema)
+    assert Rules(["b <= 3"], schema).met(pa.table({"a": [1], "A": [2], "b": [3]})).to_pylist() == [True]
+
+
 def test_a_rule_that_fails_on_a_row_does_not_show_the_row():
     schema = Schema(columns=(Column(name="code", kind="category", dtype="string"),))
     rules = Rules(["CAST(code AS INTEGER) > 1"], schema)
