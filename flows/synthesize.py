@@ -6,6 +6,7 @@ schedules; what is finished is known from receipts in state, never from a task's
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -28,13 +29,15 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.runs import cancel_requested
 from synthmill.console import PlainReporter, Reporter
 from synthmill.engine import Engine
-from synthmill.errors import GateMissed, Interrupted, SynthmillError
+from synthmill.errors import GateMissed, Interrupted, RunError, SynthmillError
 from synthmill.outcome import Outcome
 from synthmill.plan import Plan
 from synthmill.pool import Pool
 from synthmill.run import Run, RunRequest
 from synthmill.stop import StopFlag
 from synthmill.store.workspace import find
+
+logger = logging.getLogger(__name__)
 
 _ARTIFACT_EVERY_S = 2.0
 _CANCEL_EVERY_S = 1.0
@@ -81,6 +84,13 @@ def synthesize(
         return Failed(message=str(error))
     assert session.outcome is not None
     return Completed(message=f"{session.outcome.dataset} {session.outcome.version or ''} {session.outcome.path}")
+
+
+def unforeseen(state: State) -> RunError:
+    """What nobody meant to raise: Prefect keeps it in the final state, and its traceback is what a report of it needs."""
+    error = state.result(raise_on_failure=False)
+    logger.error("unforeseen", exc_info=error if isinstance(error, BaseException) else None)
+    return RunError(f"the run ended as {state.name}: {state.message}", hint="this is a bug: please report it")
 
 
 def _stages(run: Run, session: Session) -> None:
@@ -194,5 +204,6 @@ class _Stop:
     def __call__(self) -> bool:
         if not self._flag.is_set and time.monotonic() - self._asked >= _CANCEL_EVERY_S:
             self._asked = time.monotonic()
-            self._flag.is_set = cancel_requested(self._flow_run)
+            if cancel_requested(self._flow_run):  # never set to False: a signal may have come while Prefect was asked
+                self._flag.is_set = True
         return self._flag.is_set

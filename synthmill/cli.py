@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill.errors import Interrupted, RunError, SynthmillError
+from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
     from synthmill.console import Reporter
@@ -32,6 +32,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(version("synthmill"))
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and exit")
+]
+
+
+@app.callback(help=app.info.help)
+def _root(version: Version = False) -> None:
+    pass
+
 
 RecipePath = Annotated[Path, typer.Argument(help="a recipe, such as recipes/fair.yaml")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
@@ -114,9 +133,8 @@ def init(
     from synthmill.store.workspace import create
 
     workspace = create(folder, remote=remote)
-    typer.echo(
-        f"a workspace at {workspace.root}; next: cd {folder} && synthmill run recipes/fair.yaml --release", err=True
-    )
+    enter = "" if workspace.root == Path.cwd() else f"cd {folder} && "
+    typer.echo(f"a workspace at {workspace.root}; next: {enter}synthmill run recipes/fair.yaml --release", err=True)
 
 
 @app.command()
@@ -183,7 +201,7 @@ def _run_flow(
     if user_api_url(os.environ) is None:
         typer.echo("prefect: the embedded server, which takes a few seconds to start", err=True)
     with connect(workspace.state) as connection:  # says where the API is, so before Prefect is imported
-        from flows.synthesize import SESSION, Session, synthesize
+        from flows.synthesize import SESSION, Session, synthesize, unforeseen
 
         with _reporter() as reporter:
             session = Session(reporter, on_started=connection.run_file.record, workers=workers)
@@ -201,9 +219,7 @@ def _run_flow(
             finally:
                 SESSION.reset(token)
         if session.error is None and not state.is_completed():
-            raise RunError(
-                f"Prefect ended the run as {state.name}: {state.message}", hint="--inline runs without Prefect"
-            )
+            raise unforeseen(state)
         return session.outcome, session.error
 
 

@@ -32,7 +32,7 @@ from synthmill.spec import Job, Recipe
 
 FORMAT = 1
 _MODEL_PACKAGES = ("numpy", "torch")
-_BYTES_PACKAGES = ("numpy", "pillow", "pyarrow", "scikit-learn", "torch", "xgboost-cpu")
+_BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "torch", "xgboost-cpu")
 _MAX_STRATA = 10_000
 
 
@@ -271,7 +271,13 @@ def _is(value: object) -> Condition:
 def _balance_values(column: Column, matching: pa.Table, index: int) -> list[object]:
     where = f"jobs.{index}.balance"
     if column.kind not in ("category", "boolean", "integer"):
-        hint = f"set source.columns.{column.name}.kind to category if its values are labels"
+        is_whole = (
+            column.dtype != "double" or pc.all(pc.equal(pc.floor(values := matching[column.name]), values)).as_py()
+        )
+        labels = f"set source.columns.{column.name}.kind to category if its values are labels"
+        hint = (
+            labels if is_whole else "fractions have no labels: add a column of classes to the source, and balance that"
+        )
         raise RecipeError(f"cannot balance {column.name}, a column of kind {column.kind}", where=where, hint=hint)
     values = sorted(pc.unique(matching[column.name].drop_null()).to_pylist())
     if not 1 <= len(values) <= _MAX_STRATA:

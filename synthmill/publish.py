@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,7 @@ from synthmill.errors import InputError, Interrupted, ReleaseError
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
+from synthmill.spec import Source
 from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
@@ -58,6 +60,15 @@ def publish(
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 
+def _dependencies(root: Path, source: Source) -> Iterator[str]:
+    """The files of the source that DVC can hash: those in the workspace, relative to it."""
+    for uri in (source.path, source.holdout):
+        if isinstance(uri, str) and is_file_source(uri):
+            path = (root / uri).resolve()
+            if path.is_relative_to(root):
+                yield path.relative_to(root).as_posix()
+
+
 def _is_tracked(root: Path, path: str) -> bool:
     places = [root / path, *(root / path).parents]
     if any(place.with_name(f"{place.name}.dvc").is_file() for place in places if root in place.parents):
@@ -70,14 +81,13 @@ def _request(
 ) -> ReleaseRequest:
     plan, manifest = candidate.plan, candidate.manifest()
     recipe_path = relative(workspace, recipe)
-    source = plan.recipe.source.path
     schema = manifest.schema_.model_dump(mode="json")
     scores = {score.name: {"value": score.value, "normalised": score.normalised} for score in outcome.scores}
     return ReleaseRequest(
         dataset=plan.recipe.dataset,
         recipe=recipe_path,
         recipe_sha256=recipe_sha256,
-        deps=(source,) if is_file_source(source) and not Path(source).is_absolute() else (),
+        deps=tuple(_dependencies(workspace.root, plan.recipe.source)),
         candidate=candidate.folder,
         metrics={"rows": plan.rows, "scores": scores},
         identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),

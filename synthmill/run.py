@@ -30,11 +30,12 @@ from synthmill.publish import publish, relative
 from synthmill.recipe_file import at_line, load_recipe, save_overrides
 from synthmill.scoring.gates import judge
 from synthmill.scoring.task import ScoreTask, score_candidate
+from synthmill.settings import Settings
 from synthmill.sources import SourceTable, find_source, read
 from synthmill.sources.infer import describe
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
-from synthmill.store.files import aside_of, locked, publish_folder, storage_errors
+from synthmill.store.files import aside_of, locked, publish_bytes, publish_folder, storage_errors
 from synthmill.store.models import read_model, write_model
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
@@ -119,6 +120,7 @@ class Run:
                 self.reporter.say(line)
             busy = f"another run works on this plan ({plan.fingerprint[:12]})"
             self._stack.enter_context(locked(self.state.lock(f"plan-{plan.fingerprint}"), busy))
+            self._hide_state()
             self._snapshot(plan, parts)
             self.candidate(plan).drop_broken()
             return plan
@@ -129,6 +131,12 @@ class Run:
             save_overrides(self.request.recipe, self.request.overrides)
             self._recipe_sha256 = hash_file(self.request.recipe)
             self.request = replace(self.request, overrides=(), save=False)
+
+    def _hide_state(self) -> None:
+        """Real rows never leave state, so git must not see it where the settings put it elsewhere; `init` sees to the default."""
+        ignore = self.state.root / ".gitignore"
+        if self.workspace.settings.state != Settings().state and not ignore.exists():
+            publish_bytes(ignore, b"*\n")
 
     def _snapshot(self, plan: Plan, parts: Split) -> None:
         """Keep the split rows in state, for fits, filters and scores of this and later runs."""

@@ -38,7 +38,7 @@ _WEIGHT_DECAY = 0.01
 
 
 class VAE(Generator):
-    """Mixed tables; any columns can be given exactly, ids are made anew. See the module."""
+    """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "vae"
     modality = "table"

@@ -107,6 +107,14 @@ def make_croissant(plan: Plan, folder: Path, files: list[Path]) -> str:
         }
         for path in files
     ]
+    data = {
+        "@type": "cr:FileSet",
+        "@id": "data",
+        "name": "data",
+        "containedIn": [{"@id": file["@id"]} for file in distribution],
+        "encodingFormat": "application/x-parquet",
+        "includes": "data/*.parquet",
+    }
     provenance = [
         ("_row_id", "sc:Text"),
         ("_generator", "sc:Text"),
@@ -120,7 +128,7 @@ def make_croissant(plan: Plan, folder: Path, files: list[Path]) -> str:
             "@id": f"rows/{name}",
             "name": name,
             "dataType": kind,
-            "source": {"fileObject": {"@id": distribution[0]["@id"]}, "extract": {"column": name}},
+            "source": {"fileSet": {"@id": "data"}, "extract": {"column": name}},
         }
         for name, kind in columns
     ]
@@ -131,7 +139,7 @@ def make_croissant(plan: Plan, folder: Path, files: list[Path]) -> str:
         "name": plan.recipe.dataset,
         "description": plan.recipe.release.description or f"Synthetic rows of the dataset {plan.recipe.dataset}.",
         "license": plan.recipe.release.licence or "unknown",
-        "distribution": distribution,
+        "distribution": [*distribution, data],
         "recordSet": [{"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": fields}],
     }
     return json.dumps(content, indent=1) + "\n"

@@ -283,6 +283,16 @@ def test_damaged_copy_of_the_source_in_state_is_made_again(workspace):
     good(workspace, "run", recipe, "--inline", "--set", "jobs.0.rows=60")
 
 
+def test_state_in_another_folder_is_hidden_from_git(workspace):
+    settings = workspace / "synthmill.toml"
+    before = settings.read_text()
+    settings.write_text('state = "elsewhere"\n')
+    good(workspace, "run", write_recipe(workspace, "hidden"), "--inline")
+    settings.write_text(before)
+    assert (workspace / "elsewhere" / "models").is_dir()
+    assert "elsewhere" not in git_status(workspace)
+
+
 def test_release_of_untracked_data_says_that_a_clone_cannot_repeat_it(workspace):
     recipe = write_recipe(workspace, "untracked")
     assert "`dvc add data/people.csv`" in good(workspace, "run", recipe, "--inline", "--release").err
