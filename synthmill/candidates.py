@@ -28,6 +28,7 @@ from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, check, make_manifest, read_manifest
 from synthmill.store.models import ModelReceipt, read_model
+from synthmill.store.snapshot import read_snapshot
 from synthmill.store.state import State
 
 
@@ -89,7 +90,8 @@ class Candidate:
 
     def _include_real(self) -> None:
         """The recipe's explicit wish: the train rows beside the synthetic ones."""
-        train = pq.read_table(self.state.source(self.plan.source.fingerprint) / "train.parquet")
+        source = self.plan.source
+        train = read_snapshot(self.state.source(source.fingerprint), "train", source.schema_)
         path = self.folder / "data-real" / "train-00000-of-00001.parquet"
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)

@@ -14,12 +14,13 @@ from synthmill.candidates import Candidate
 from synthmill.console import PlainReporter, duration, size
 from synthmill.generator import Cost
 from synthmill.plan import JobPlan, ModelPlan, Plan
-from synthmill.run import Run, RunRequest, source_lines
+from synthmill.run import Run, RunRequest
 from synthmill.store.models import ModelReceipt, receipts
 from synthmill.store.release_steps import releases
 from synthmill.store.staging import Receipt, read_receipts
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
+from synthmill.words import source_lines
 
 _BYTES_A_CELL = {
     "double": 8.0,

@@ -6,20 +6,17 @@ after a kill goes on where the last one stopped, and a run of a finished plan do
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from synthmill import registry
 from synthmill.candidates import Candidate
-from synthmill.console import Reporter, duration, table
+from synthmill.console import Reporter, duration
 from synthmill.engine import Engine, Progress
 from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError, SourceError
 from synthmill.fingerprint import hash_file
@@ -32,13 +29,14 @@ from synthmill.scoring.gates import judge
 from synthmill.scoring.task import ScoreTask, score_candidate
 from synthmill.settings import Settings
 from synthmill.sources import SourceTable, find_source, read
-from synthmill.sources.infer import describe
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
-from synthmill.store.files import aside_of, locked, publish_bytes, publish_folder, storage_errors
+from synthmill.store.files import locked, publish_bytes
 from synthmill.store.models import read_model, write_model
+from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
+from synthmill.words import FitWords, generate_words, source_lines
 from synthmill.work import FitTask, make_kit
 
 Stop = Callable[[], bool]
@@ -121,7 +119,8 @@ class Run:
             busy = f"another run works on this plan ({plan.fingerprint[:12]})"
             self._stack.enter_context(locked(self.state.lock(f"plan-{plan.fingerprint}"), busy))
             self._hide_state()
-            self._snapshot(plan, parts)
+            folder = self.state.source(plan.source.fingerprint)
+            write_snapshot(folder, {"train": parts.train, "a": parts.a, "b": parts.b})
             self.candidate(plan).drop_broken()
             return plan
 
@@ -138,26 +137,8 @@ class Run:
         if self.workspace.settings.state != Settings().state and not ignore.exists():
             publish_bytes(ignore, b"*\n")
 
-    def _snapshot(self, plan: Plan, parts: Split) -> None:
-        """Keep the split rows in state, for fits, filters and scores of this and later runs."""
-        folder = self.state.source(plan.source.fingerprint)
-        tables = {"train": parts.train, "a": parts.a, "b": parts.b}
-        if all(_holds(folder / f"{name}.parquet", table) for name, table in tables.items()):
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        aside = aside_of(folder)
-        with storage_errors(folder):
-            try:
-                aside.mkdir(parents=True)
-                for name, table in tables.items():
-                    pq.write_table(table, aside / f"{name}.parquet", compression="zstd")
-                publish_folder(aside, folder)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-
     def _train(self, plan: Plan) -> pa.Table:
-        folder = self.state.source(plan.source.fingerprint)
-        return pq.read_table(folder / "train.parquet").cast(plan.source.schema_.arrow)
+        return read_snapshot(self.state.source(plan.source.fingerprint), "train", plan.source.schema_)
 
     # fit and generate -------------------------------------------------------------------------------------------------
 
@@ -172,7 +153,7 @@ class Run:
                 return
             self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
             work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device)
-            fitted = engine.fit(work, self._train(plan), _FitLines(self.reporter, task), self.should_stop)
+            fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task), self.should_stop)
             receipt = write_model(
                 folder,
                 fitted.files,
@@ -213,10 +194,7 @@ class Run:
                 run.close()
 
     def _show(self, task: str, progress: Progress) -> None:
-        speed = f"{progress.rows_per_s:,.0f} rows/s" if progress.workers else "loading the model"
-        left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
-        words = [speed, _reject_words(progress.rejects), left]
-        self.reporter.progress(task, progress.rows, progress.of, ", ".join(filter(None, words)))
+        self.reporter.progress(task, progress.rows, progress.of, generate_words(progress))
 
     # assemble and score -----------------------------------------------------------------------------------------------
 
@@ -297,62 +275,3 @@ class Run:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-
-
-def _holds(path: Path, table: pa.Table) -> bool:
-    """Whether the file is there, and whole."""
-    try:
-        return bool(pq.read_table(path).cast(table.schema).equals(table))
-    except (OSError, pa.ArrowException):
-        return False
-
-
-@dataclass(slots=True)
-class _FitLines:
-    """Turns a fit's progress into words: loss and time left."""
-
-    reporter: Reporter
-    task: str
-    started: float = field(default_factory=time.monotonic)
-
-    def __call__(self, step: int, steps: int, loss: float) -> None:
-        left = (time.monotonic() - self.started) / max(step, 1) * (steps - step)
-        self.reporter.progress(self.task, step, steps, f"loss {loss:.4g}, {duration(left)} left")
-
-
-def _reject_words(rejects: Mapping[str, int]) -> str:
-    return "" if not rejects else "rejected " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(rejects.items()))
-
-
-def source_lines(plan: Plan, source: SourceTable) -> list[str]:
-    """What was read and how it was understood; counts and names, never a cell."""
-    info, target = plan.source, source.schema.target
-    lines = [
-        f"source {plan.recipe.source.path}: {info.train_rows:,} train rows, {info.a_rows:,} + {info.b_rows:,} held out",
-        *table(
-            ("column", "kind", "type", "values", "missing", ""),
-            [
-                (
-                    c.name,
-                    c.kind,
-                    c.dtype,
-                    "" if c.distinct is None else f"{c.distinct:,}",
-                    f"{c.missing:.1%}",
-                    "target" * (c.name == target),
-                )
-                for c in describe(source.schema, source.table)
-            ],
-        ),
-        *(f"note: {note}" for note in source.notes),
-    ]
-    for key in plan.recipe.evaluators:
-        needed, there = registry.evaluator(key).minimum_rows, min(info.a_rows, info.b_rows)
-        if there < needed:
-            lines.append(
-                f"note: {key} takes {needed:,} rows a side, the holdout has {there:,}: it will be undetermined"
-            )
-    for job in plan.jobs:
-        for how, names in (("exactly", job.exact), ("by rejection", job.by_rejection)):
-            if names:
-                lines.append(f"jobs.{job.index}: {', '.join(names)} met {how}")
-    return [f"  {line}" for line in lines]

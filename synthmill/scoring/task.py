@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from synthmill.columns import Schema
 from synthmill.plan import Plan
 from synthmill.scoring import Progress, Scores, score
 from synthmill.scoring.references import StratumShare
+from synthmill.store.snapshot import read_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +32,13 @@ class ScoreTask:
 
 def score_candidate(task: ScoreTask, progress: Progress) -> Scores:
     """All scores of the plan's recipe; a recipe without any gets none."""
-    train, a, b = (pq.read_table(task.source / f"{part}.parquet") for part in ("train", "a", "b"))
-    schema: Schema = task.plan.source.schema_
+    schema = task.plan.source.schema_
     return score(
         task.plan.recipe.evaluators,
         candidate=task.candidate,
-        train=train.cast(schema.arrow),
-        a=a.cast(schema.arrow),
-        b=b.cast(schema.arrow),
+        train=read_snapshot(task.source, "train", schema),
+        a=read_snapshot(task.source, "a", schema),
+        b=read_snapshot(task.source, "b", schema),
         schema=schema,
         strata=task.strata,
         rules=task.plan.recipe.rules,

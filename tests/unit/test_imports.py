@@ -20,7 +20,7 @@ LAYERS = [
     {"scoring", "store", "work"},
     {"child", "dispatch", "engine", "inline", "job_run", "outcome", "pool"},
     {"report"},
-    {"candidates"},
+    {"candidates", "words"},
     {"publish"},
     {"run"},
     {"dry_run", "summary"},

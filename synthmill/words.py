@@ -1,0 +1,73 @@
+"""What a run says on its way: how the source was understood, how far a fit and a generation are. Counts and names, never a cell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synthmill import registry
+from synthmill.console import Reporter, duration, table
+from synthmill.engine import Progress
+from synthmill.plan import Plan
+from synthmill.sources import SourceTable
+from synthmill.sources.infer import describe
+
+
+@dataclass(slots=True)
+class FitWords:
+    """Turns a fit's progress into words: loss and time left."""
+
+    reporter: Reporter
+    task: str
+    started: float = field(default_factory=time.monotonic)
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        """See FitProgress."""
+        left = (time.monotonic() - self.started) / max(step, 1) * (steps - step)
+        self.reporter.progress(self.task, step, steps, f"loss {loss:.4g}, {duration(left)} left")
+
+
+def generate_words(progress: Progress) -> str:
+    """Speed, rejects by reason and time left."""
+    speed = f"{progress.rows_per_s:,.0f} rows/s" if progress.workers else "loading the model"
+    left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+    return ", ".join(filter(None, [speed, _reject_words(progress.rejects), left]))
+
+
+def _reject_words(rejects: Mapping[str, int]) -> str:
+    return "" if not rejects else "rejected " + ", ".join(f"{n:,} {reason}" for reason, n in sorted(rejects.items()))
+
+
+def source_lines(plan: Plan, source: SourceTable) -> list[str]:
+    """What was read and how it was understood; counts and names, never a cell."""
+    info, target = plan.source, source.schema.target
+    lines = [
+        f"source {plan.recipe.source.path}: {info.train_rows:,} train rows, {info.a_rows:,} + {info.b_rows:,} held out",
+        *table(
+            ("column", "kind", "type", "values", "missing", ""),
+            [
+                (
+                    c.name,
+                    c.kind,
+                    c.dtype,
+                    "" if c.distinct is None else f"{c.distinct:,}",
+                    f"{c.missing:.1%}",
+                    "target" * (c.name == target),
+                )
+                for c in describe(source.schema, source.table)
+            ],
+        ),
+        *(f"note: {note}" for note in source.notes),
+    ]
+    for key in plan.recipe.evaluators:
+        needed, there = registry.evaluator(key).minimum_rows, min(info.a_rows, info.b_rows)
+        if there < needed:
+            lines.append(
+                f"note: {key} takes {needed:,} rows a side, the holdout has {there:,}: it will be undetermined"
+            )
+    for job in plan.jobs:
+        for how, names in (("exactly", job.exact), ("by rejection", job.by_rejection)):
+            if names:
+                lines.append(f"jobs.{job.index}: {', '.join(names)} met {how}")
+    return [f"  {line}" for line in lines]
