@@ -174,7 +174,7 @@ def _answering_server(state: Path) -> str | None:
     try:
         server = json.loads((state / "prefect/server.json").read_text())
         wrapper = psutil.Process(server["pid"])
-        if wrapper.create_time() != server["started"] or wrapper.status() == psutil.STATUS_ZOMBIE:
+        if wrapper.create_time() != server["started"] or not wrapper.cmdline():  # one that is dying has none
             return None
         # The proxies of the environment know nothing of this machine's loopback.
         httpx.get(f"{server['url']}/health", timeout=2.0, trust_env=False).raise_for_status()
