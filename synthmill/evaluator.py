@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from synthmill.columns import Modality, Schema
 
 Direction = Literal["higher", "lower"]
+Interval = tuple[float, float]
 Status = Literal["ok", "undetermined", "failed"]
 
 
@@ -37,12 +38,17 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """All real rows that an evaluator may read: `holdout` is B, matched in conditions; `train` is cut to as many rows."""
+    """All real rows that an evaluator may read: `holdout` is B, matched in conditions; `train` is cut to as many rows.
+
+    For an evaluator with `against = "train"`, `train` is every train row: they are the given, not a draw.
+    """
 
     schema: Schema
     holdout: Reference
     train: Reference
     features: object | None = None  # what `Evaluator.prepare` returned
+    rules: tuple[str, ...] = ()  # the recipe's, SQL over the columns
+    protected: str | None = None  # the column that fairness looks at
 
     def __post_init__(self) -> None:
         if not (isinstance(self.holdout, Reference) and isinstance(self.train, Reference)):
@@ -53,11 +59,14 @@ class References:
 class Measurement:
     """`scores`: name below the evaluator's key ("" for the key itself) -> value. `tables`: details for the report, name -> rows.
 
-    NaN says that the rows do not define the value (a target that never varies); the score is then `undetermined`.
+    NaN says that the rows do not define the value (a target that never varies); the score is then `undetermined`. `intervals`: 95 %
+    intervals that are known in closed form (a share of rows: Wilson, 1927); the other scores get theirs from half-samples. Tables
+    are aggregates of real rows or hold synthetic rows: they are released.
     """
 
     scores: Mapping[str, float]
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 class Evaluator(ABC):
@@ -65,10 +74,14 @@ class Evaluator(ABC):
 
     modality: ClassVar[Modality]
     version: ClassVar[int]
-    direction: ClassVar[Direction]
+    scores: ClassVar[Mapping[str, Direction]]  # every score it gives, by its name below the key, and where better lies
+    remedy: ClassVar[str]  # one or two sentences for the report: what to do when it is bad
     against: ClassVar[Literal["holdout", "train"]] = "holdout"  # privacy compares with train
     has_floor: ClassVar[bool] = True  # privacy has none
+    from_ceiling: ClassVar[bool] = False  # more is not better: scored is the distance to the ceiling's own value
     needs_target: ClassVar[bool] = False
+    needs_protected: ClassVar[bool] = False
+    replicates: ClassVar[int] = 10  # half-samples for the intervals; 0 where all are known in closed form
     threads: ClassVar[int] = 1
     minimum_rows: ClassVar[int] = 200  # a side; below it the score is undetermined
     maximum_rows: ClassVar[int] = 16_000  # a side; more are not drawn
@@ -89,13 +102,13 @@ class Score(BaseModel):
 
     name: str
     value: float | None
-    direction: Direction
+    direction: Direction = "higher"
     floor: float | None = None
     ceiling: float | None = None
     normalised: float | None = None
-    interval: tuple[float, float] | None = None  # of `value`, 95 %
-    ceiling_interval: tuple[float, float] | None = None
-    normalised_interval: tuple[float, float] | None = None
+    interval: Interval | None = None  # of `value`, 95 %
+    ceiling_interval: Interval | None = None
+    normalised_interval: Interval | None = None
     rows: int = 0  # a side
     status: Status = "ok"
     reason: str = ""

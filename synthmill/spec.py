@@ -54,6 +54,7 @@ class Source(Part):
         min_length=1, description="csv, tsv, jsonl, parquet, a folder of images, sklearn:NAME, statsmodels:NAME"
     )
     target: str | None = Field(default=None, description="the column that utility is measured on")
+    protected: str | None = Field(default=None, description="the column whose groups fairness compares")
     holdout: Holdout = Field(default=0.2, description="a share, {by: COLUMN}, {after: DATE}, or a file of its own")
     columns: dict[str, ColumnOverride] = Field(default_factory=dict, description="overrides of the inferred types")
 

@@ -60,7 +60,7 @@ def catalogue() -> dict[str, list[dict[str, str]]]:
         evaluators.append(
             {
                 "key": key,
-                "can": f"{measure.modality}, {measure.direction} is better, against {measure.against}",
+                "can": f"{measure.modality}, {measure.scores['']} is better, against {measure.against}",
                 "about": _first_line(measure),
                 "needs": "source.target" if measure.needs_target else "",
             }

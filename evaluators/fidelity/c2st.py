@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -36,7 +37,11 @@ class C2st(Evaluator):
 
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "higher"
+    scores: ClassVar[Mapping[str, Direction]] = {"": "higher"}
+    remedy: ClassVar[str] = (
+        "Look at the columns and ranges that gave the rows away, and mend those first: their kind under "
+        "source.columns, a rule that all real rows meet, a longer fit."
+    )
     maximum_rows: ClassVar[int] = 8_000
 
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -40,7 +40,11 @@ class Frechet(Evaluator):
 
     modality: ClassVar[Modality] = "image"
     version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "lower"
+    scores: ClassVar[Mapping[str, Direction]] = {"": "lower"}
+    remedy: ClassVar[str] = (
+        "Look at the pictures by label: blur and noise ask for a longer fit or a larger network, a missing "
+        "label for more rows of it or for balance."
+    )
     minimum_rows: ClassVar[int] = 2 * FEATURES
     maximum_rows: ClassVar[int] = 4_000
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +27,11 @@ class Shape(Evaluator):
 
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "higher"
+    scores: ClassVar[Mapping[str, Direction]] = {"": "higher"}
+    remedy: ClassVar[str] = (
+        "Look at the columns with the lowest values: a wrong kind under source.columns is the commonest "
+        "cause, then too short a fit."
+    )
     has_floor: ClassVar[bool] = False
 
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,7 +28,11 @@ class Copies(Evaluator):
 
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "lower"
+    scores: ClassVar[Mapping[str, Direction]] = {"": "lower"}
+    remedy: ClassVar[str] = (
+        "Set accept.copies_of_train to reject. Where near copies stay, the generator overfits: fewer steps, a"
+        " smaller network, or more train rows."
+    )
     against: ClassVar[Literal["holdout", "train"]] = "train"
     has_floor: ClassVar[bool] = False
 

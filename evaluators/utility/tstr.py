@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -32,7 +33,11 @@ class Tstr(Evaluator):
 
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "higher"
+    scores: ClassVar[Mapping[str, Direction]] = {"": "higher"}
+    remedy: ClassVar[str] = (
+        "Look at fidelity/trend for the pairs with the target: what ties it to the other columns was not "
+        "learnt. Fit longer, or give the target rows by balance."
+    )
     needs_target: ClassVar[bool] = True
 
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:

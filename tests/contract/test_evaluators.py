@@ -93,7 +93,8 @@ def subject(request: pytest.FixtureRequest) -> tuple[Evaluator, References]:
     evaluator = registry.evaluator(request.param)()
     schema, train = SCHEMAS[evaluator.modality], TRAIN[evaluator.modality]
     features = evaluator.prepare(train, schema, seed=0)
-    return evaluator, References(schema, Reference(HOLDOUT[evaluator.modality]), Reference(train), features)
+    holdout = Reference(HOLDOUT[evaluator.modality])
+    return evaluator, References(schema, holdout, Reference(train), features, rules=(), protected="label")
 
 
 def value(subject: tuple[Evaluator, References], table: pa.Table, seed: int = 0) -> float:
@@ -103,7 +104,7 @@ def value(subject: tuple[Evaluator, References], table: pa.Table, seed: int = 0)
 
 def goodness(subject: tuple[Evaluator, References], table: pa.Table) -> float:
     """Larger is better whatever the direction."""
-    return value(subject, table) if subject[0].direction == "higher" else -value(subject, table)
+    return value(subject, table) if subject[0].scores[""] == "higher" else -value(subject, table)
 
 
 def test_the_reference_itself_is_the_extreme(subject):
@@ -154,7 +155,9 @@ def test_provenance_is_not_read(subject):
 
 def test_direction_and_range_are_declared(subject):
     evaluator = subject[0]
-    assert evaluator.direction in ("higher", "lower")
+    assert "" in evaluator.scores
+    assert set(evaluator.scores.values()) <= {"higher", "lower"}
+    assert evaluator.remedy.endswith(".")
     assert evaluator.version >= 1
     assert 0 < evaluator.minimum_rows <= evaluator.maximum_rows
     assert not (evaluator.against == "train" and evaluator.has_floor)

@@ -154,7 +154,8 @@ class Recorder(Evaluator):
 
     modality = "table"
     version = 1
-    direction = "higher"
+    scores: ClassVar = {"": "higher", "second": "lower"}
+    remedy = "Record more."
     maximum_rows = 220
     shown: ClassVar[list[tuple[int, int, int]]] = []
 
