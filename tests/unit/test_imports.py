@@ -14,7 +14,7 @@ PACKAGES = ("synthmill", "generators", "evaluators", "flows")
 LAYERS = [
     {"console", "errors", "fingerprint", "seeds", "stop"},
     {"columns", "conditions", "dtypes", "pixels", "problems", "settings", "spec"},
-    {"codecs", "evaluator", "features", "generator", "recipe_file", "rows", "rules"},
+    {"codecs", "evaluator", "features", "generator", "recipe_file", "rows", "rules", "shares"},
     {"registry", "sources"},
     {"plan"},
     {"scoring", "store", "work"},

@@ -1,0 +1,39 @@
+"""Wilson's interval: its quadratic, its ends and its coverage."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from synthmill.shares import wilson
+
+Z = 1.959963984540054
+
+
+@pytest.mark.parametrize(("rows", "of"), [(1, 10), (37, 100), (50, 100), (15_999, 16_000)])
+def test_both_ends_lie_where_the_score_test_rejects(rows, of):
+    share = rows / of
+    for end in wilson(rows, of):
+        assert abs(share - end) == pytest.approx(Z * np.sqrt(end * (1 - end) / of), rel=1e-9)
+
+
+def test_no_row_leaves_room_for_the_rule_of_three():
+    low, high = wilson(0, 1000)
+    assert low == 0
+    assert high == pytest.approx(Z**2 / (1000 + Z**2))
+    assert wilson(1000, 1000) == pytest.approx((1 - high, 1))
+
+
+def test_no_rows_at_all_say_nothing():
+    assert wilson(0, 0) == (0, 1)
+
+
+@pytest.mark.parametrize("rows", [-1, 6])
+def test_more_than_all_or_less_than_none_is_refused(rows):
+    with pytest.raises(ValueError):
+        wilson(rows, 5)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9])
+def test_it_covers_the_truth_about_as_often_as_it_says(share):
+    covered = sum(binom.pmf(k, 500, share) for k in range(501) if wilson(k, 500)[0] <= share <= wilson(k, 500)[1])
+    assert 0.93 <= covered <= 0.98
