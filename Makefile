@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 
 .PHONY: help demo test check lint unit chaos bench constraints clean
 .DEFAULT_GOAL := help
@@ -16,13 +17,19 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[test,s3]'
 	@touch $@
 
+$(PEERS)/.ready: peers-constraints.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "installing the peers that tests measure against into $(PEERS)"
+	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --constraint peers-constraints.txt sdmetrics prdc pyarrow
+	@touch $@
+
 demo: $(VENV)/.ready  ## two datasets from recipe to release, in demo/
 	@$(BIN)/synthmill init demo
 	cd demo && ../$(BIN)/synthmill run recipes/digits.yaml --release
 	cd demo && ../$(BIN)/synthmill run recipes/fair.yaml --release
 	cd demo && ../$(BIN)/synthmill releases
 
-test: $(VENV)/.ready  ## everything that CI runs
+test: $(VENV)/.ready $(PEERS)/.ready  ## everything that CI runs
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not gpu"
 
@@ -46,4 +53,4 @@ constraints:  ## pin what is installed now
 	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu//') > constraints.tmp && mv constraints.tmp constraints.txt
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .synthmill
+	rm -rf $(VENV) $(PEERS) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .synthmill
