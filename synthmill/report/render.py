@@ -12,35 +12,11 @@ import pyarrow as pa
 from synthmill.columns import Schema
 from synthmill.evaluator import Score
 from synthmill.report.charts import CHART_HEIGHT, CHART_WIDTH, STRIP_WIDTH, Strip, chart, strip
-from synthmill.scoring import Scores
+from synthmill.report.inputs import ReportInput
 from synthmill.scoring.gates import Verdict
+from synthmill.scoring.previous import PreviousRelease
 
 SAMPLE_ROWS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class StratumFacts:
-    """One stratum as it went: `rejects` by reason, out of `candidates` made for `rows` accepted; `job` counts from 0."""
-
-    job: int
-    generator: str
-    label: str
-    rows: int
-    candidates: int
-    rejects: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ReportInput:
-    """All that the report shows. `facts` are (name, value) lines on how it was made: no time, host or path belongs there."""
-
-    dataset: str
-    schema: Schema
-    rows: int
-    strata: tuple[StratumFacts, ...]
-    scores: Scores
-    verdicts: tuple[Verdict, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
