@@ -19,7 +19,8 @@ from synthmill.errors import StorageError
 from synthmill.outcome import Scored
 from synthmill.plan import Plan
 from synthmill.report.card import make_card, make_croissant
-from synthmill.report.render import ReportInput, StratumFacts, render
+from synthmill.report.inputs import JobFacts, ReportInput, SourceFacts, StratumFacts, in_words
+from synthmill.report.render import render
 from synthmill.scoring import Scores
 from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount, write_jobs
@@ -143,12 +144,27 @@ def _report(
         for job, strata in zip(plan.jobs, counts, strict=True)
         for stratum, count in zip(job.strata, strata, strict=True)
     )
+    recipe, source = plan.recipe, plan.source
     facts = (
-        ("source", plan.recipe.source.path),
-        ("train rows", f"{plan.source.train_rows:,}"),
-        ("holdout rows", f"{plan.source.a_rows:,} + {plan.source.b_rows:,}"),
-        ("seed", str(plan.recipe.seed)),
+        ("holdout rows", f"{source.a_rows:,} + {source.b_rows:,}"),
+        ("seed", str(recipe.seed)),
         ("plan", plan.fingerprint),
         *plan.versions.items(),
     )
-    return ReportInput(plan.recipe.dataset, plan.jobs[0].schema_, plan.rows, strata, scores, gates, facts)
+    return ReportInput(
+        dataset=recipe.dataset,
+        schema=plan.jobs[0].schema_,
+        rows=plan.rows,
+        strata=strata,
+        scores=scores,
+        verdicts=gates,
+        facts=facts,
+        jobs=tuple(JobFacts(job.generator, job.rows, in_words(job)) for job in recipe.jobs),
+        source=SourceFacts(
+            path=recipe.source.path,
+            train_rows=source.train_rows,
+            holdout_rows=source.a_rows + source.b_rows,
+            target=recipe.source.target,
+            protected=recipe.source.protected,
+        ),
+    )

@@ -9,7 +9,8 @@ from synthmill.columns import Column, Schema
 from synthmill.evaluator import Score
 from synthmill.pixels import encode_png
 from synthmill.report.charts import CHART_HEIGHT, STRIP_WIDTH, chart, strip
-from synthmill.report.render import ReportInput, StratumFacts, render
+from synthmill.report.inputs import ReportInput, StratumFacts
+from synthmill.report.render import render
 from synthmill.scoring import Scores
 from synthmill.scoring.gates import Verdict
 from synthmill.scoring.histograms import histograms
