@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from synthmill.columns import Schema
 from synthmill.scoring import Scores
 from synthmill.scoring.gates import Verdict
+from synthmill.scoring.previous import PreviousRelease
 from synthmill.spec import Job
 
 
@@ -46,7 +47,8 @@ class StratumFacts:
 class ReportInput:
     """All that the report shows. `facts` are (name, value) lines on how it was made: no time, host or path belongs there.
 
-    `jobs` and `source` are empty for a table that no recipe made.
+    `jobs` and `source` are empty for a table that no recipe made. `override` is the reason that a person gave for releasing in
+    spite of the gates that block; `previous` is the release to compare with.
     """
 
     dataset: str
@@ -58,6 +60,8 @@ class ReportInput:
     facts: tuple[tuple[str, str], ...] = ()
     jobs: tuple[JobFacts, ...] = ()
     source: SourceFacts | None = None
+    override: str | None = None
+    previous: PreviousRelease | None = None
 
 
 def in_words(job: Job) -> str:

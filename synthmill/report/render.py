@@ -14,7 +14,6 @@ from synthmill.evaluator import Score
 from synthmill.report.charts import CHART_HEIGHT, CHART_WIDTH, STRIP_WIDTH, Strip, chart, strip
 from synthmill.report.inputs import ReportInput
 from synthmill.scoring.gates import Verdict
-from synthmill.scoring.previous import PreviousRelease
 
 SAMPLE_ROWS = 10
 
