@@ -14,11 +14,11 @@ PACKAGES = ("synthmill", "generators", "evaluators", "flows")
 LAYERS = [
     {"console", "errors", "fingerprint", "seeds", "stop"},
     {"columns", "conditions", "dtypes", "pixels", "problems", "settings", "spec"},
-    {"codecs", "evaluator", "features", "generator", "recipe_file", "rows", "rules", "shares"},
+    {"codecs", "evaluator", "features", "generator", "neighbours", "recipe_file", "rows", "rules", "shares"},
     {"registry", "sources"},
     {"plan"},
     {"scoring", "store", "work"},
-    {"child", "dispatch", "engine", "inline", "job_run", "outcome", "pool"},
+    {"child", "dispatch", "engine", "inline", "job_run", "outcome", "pool", "resolve"},
     {"report"},
     {"candidates", "words"},
     {"publish"},
