@@ -7,7 +7,7 @@ after a kill goes on where the last one stopped, and a run of a finished plan do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,21 +16,26 @@ from typing import Self
 import pyarrow as pa
 
 from synthmill.candidates import Candidate
+from synthmill.child import Failure
 from synthmill.console import Reporter, duration
 from synthmill.engine import Engine, Progress
-from synthmill.errors import GateMissed, InputError, Interrupted, RecipeError, SourceError
+from synthmill.errors import GateMissed, InputError, Interrupted
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.outcome import Outcome
-from synthmill.plan import JobPlan, ModelPlan, Plan, make_plan
+from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.publish import publish, relative
-from synthmill.recipe_file import at_line, load_recipe, save_overrides
+from synthmill.recipe_file import load_recipe, save_overrides
+from synthmill.resolve import naming_lines, read_real
+from synthmill.scoring import Scores, score
+from synthmill.scoring.cache import Measurements
 from synthmill.scoring.gates import judge
-from synthmill.scoring.task import ScoreTask, score_candidate
+from synthmill.scoring.sides import Exam
+from synthmill.scoring.task import ScoreTask, draw_candidate
+from synthmill.scoring.trials import Estimate, Examiner, Failed, Trial
 from synthmill.settings import Settings
-from synthmill.sources import SourceTable, find_source, read
-from synthmill.sources.split import Split, split
-from synthmill.spec import Recipe
+from synthmill.sources import SourceTable, find_source
+from synthmill.sources.split import Split
 from synthmill.store.files import locked, publish_bytes
 from synthmill.store.models import read_model, write_model
 from synthmill.store.snapshot import read_snapshot, write_snapshot
@@ -91,20 +96,10 @@ class Run:
 
     def resolve(self) -> tuple[Plan, SourceTable, Split]:
         """Recipe, source and split to a plan; writes nothing."""
-        path = self.request.recipe
-        recipe = load_recipe(path, self.request.overrides)
-        try:
-            return self._resolve(recipe)
-        except (RecipeError, SourceError) as error:
-            raise at_line(path, error) from error
-
-    def _resolve(self, recipe: Recipe) -> tuple[Plan, SourceTable, Split]:
-        root, allowed = self.workspace.root, self.workspace.source_folders
-        source = read(
-            recipe.source.path, root=root, overrides=recipe.source.columns, target=recipe.source.target, allowed=allowed
-        )
-        parts = split(source.table, source.schema, recipe.source.holdout, root=root, allowed=allowed)
-        return make_plan(recipe, source.schema, parts.train, parts.a, parts.b), source, parts
+        recipe = load_recipe(self.request.recipe, self.request.overrides)
+        with naming_lines(self.request.recipe):
+            real = read_real(recipe, self.workspace)
+            return real.plan(recipe), real.source, real.parts
 
     def prepare(self) -> Plan:
         """The plan, its lock, and the split source in state."""
@@ -224,8 +219,7 @@ class Run:
             if candidate.is_complete:
                 self.reporter.say("score: found")
             else:
-                task = ScoreTask(plan, candidate.data, self.state.source(plan.source.fingerprint))
-                scores = engine.call(score_candidate, task, progress=self._show_score, should_stop=self.should_stop)
+                scores = self._measure(plan, candidate, engine)
                 candidate.describe(scores, judge(plan.recipe.gates, scores.scores))
         scored = candidate.scores()
         return Outcome(
@@ -240,8 +234,21 @@ class Run:
             seconds={stage: round(seconds, 2) for stage, seconds in self.seconds.items()},
         )
 
-    def _show_score(self, key: str, done: int, total: int) -> None:
-        self.reporter.progress(f"score {key}", done, total)
+    def _measure(self, plan: Plan, candidate: Candidate, engine: Engine) -> Scores:
+        """All evaluators side by side; ceiling and floor, and the candidate too where it is the same, are found in state."""
+        source = plan.source.fingerprint
+        task = ScoreTask(plan, candidate.data, self.state.source(source))
+        exam = engine.call(draw_candidate, task, progress=self._show_score, should_stop=self.should_stop)
+
+        def spread(exam: Exam, trials: Sequence[Trial]) -> list[Estimate | Failed]:
+            done = engine.map(Examiner, exam, trials, progress=self._show_score, should_stop=self.should_stop)
+            return [Failed(one.summary) if isinstance(one, Failure) else one for one in done]
+
+        known = Measurements(self.state.measurements, source, plan.versions)
+        return score(plan.recipe.evaluators, exam, spread=spread, known=known)
+
+    def _show_score(self, _: str, done: int, total: int) -> None:
+        self.reporter.progress("score", done, total)
 
     # release ----------------------------------------------------------------------------------------------------------
 

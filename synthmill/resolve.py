@@ -1,0 +1,44 @@
+"""From a recipe to its plan: the source read and split, every mistake that shows before a fit found. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthmill.errors import RecipeError, SourceError
+from synthmill.plan import Plan, make_plan
+from synthmill.recipe_file import at_line
+from synthmill.sources import SourceTable, read
+from synthmill.sources.split import Split, split
+from synthmill.spec import Recipe
+from synthmill.store.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """The real rows that a recipe names."""
+
+    source: SourceTable
+    parts: Split
+
+    def plan(self, recipe: Recipe) -> Plan:
+        """The recipe resolved against these rows."""
+        return make_plan(recipe, self.source.schema, self.parts.train, self.parts.a, self.parts.b)
+
+
+def read_real(recipe: Recipe, workspace: Workspace) -> Real:
+    """Read and split the recipe's source."""
+    root, allowed, wanted = workspace.root, workspace.source_folders, recipe.source
+    source = read(wanted.path, root=root, overrides=wanted.columns, target=wanted.target, allowed=allowed)
+    return Real(source, split(source.table, source.schema, wanted.holdout, root=root, allowed=allowed))
+
+
+@contextmanager
+def naming_lines(path: Path) -> Iterator[None]:
+    """Errors of the block that name a key of the recipe at `path` get its file and line."""
+    try:
+        yield
+    except (RecipeError, SourceError) as error:
+        raise at_line(path, error) from error
