@@ -16,11 +16,11 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Generic, NoReturn, Self, TypeVar, TypeVarTuple
 
@@ -111,6 +111,11 @@ class Child:
     ) -> None:
         self.kill()
 
+    @property
+    def pipe(self) -> Connection:
+        """To wait for several at once."""
+        return self._pipe
+
     def send(self, message: object) -> None:
         """Give it something to read from its pipe. That it died shows when it is waited for."""
         with suppress(OSError):
@@ -142,6 +147,15 @@ class Child:
     def _cause(self) -> str:
         self._process.join(_GRACE_S)
         return cause_of_death(self._process.exitcode)
+
+
+def first_ready(children: Sequence[Child], should_stop: Callable[[], bool]) -> Child:
+    """The first of several that has something to say, or died; raises Interrupted."""
+    by_pipe = {child.pipe: child for child in children}
+    while not should_stop():
+        for pipe in wait(list(by_pipe), POLL_S):
+            return by_pipe[pipe]  # type: ignore[index]
+    raise interrupted()
 
 
 def cause_of_death(exitcode: int | None) -> str:

@@ -5,7 +5,7 @@ An engine decides where and when work is done, never what comes out: the same pl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +13,12 @@ from typing import Protocol, Self, TypeVar
 
 import pyarrow as pa
 
-from synthmill.child import Note
+from synthmill.child import Failure, Note
 from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
 from synthmill.work import FitTask, FittedModel, Kit
 
+Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -74,4 +75,19 @@ class Engine(Protocol):
         self, function: Callable[[Task, Note], Result], task: Task, *, progress: Note, should_stop: ShouldStop
     ) -> Result:
         """Run a plain function that pickles in a process of its own on this machine; raises what it raises, RunError, Interrupted."""
+        ...
+
+    def map(
+        self,
+        make: Callable[[Shared], Callable[[Task], Result]],
+        shared: Shared,
+        tasks: Sequence[Task],
+        *,
+        progress: Note,
+        should_stop: ShouldStop,
+    ) -> list[Result | Failure]:
+        """`make(shared)(task)` for every task, several at once, each worker making once; the results in the order of the tasks.
+
+        A Failure stands for a task that raised, or that lost its process twice. Raises Interrupted.
+        """
         ...

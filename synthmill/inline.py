@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -16,16 +17,18 @@ from synthmill.child import AGAIN, Child, Done, Failure, Lost, Note, attempt
 from synthmill.dispatch import Dispatch, Limits
 from synthmill.engine import Progress, ShouldStop
 from synthmill.errors import FitError
+from synthmill.fan_out import fan_out
 from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
 from synthmill.work import FitTask, FittedModel, Kit, Sampler, StagedShard, fit_model
 
+Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 class Inline:
-    """An Engine of one worker. Every fit, every job and every call gets a fresh process."""
+    """An Engine of one worker. Every fit, every job and every call gets a fresh process; only `map` keeps all cores busy."""
 
     workers = 1
 
@@ -83,6 +86,19 @@ class Inline:
     ) -> Result:
         """See Engine."""
         return child.call(function, task, progress=progress, should_stop=should_stop)
+
+    def map(
+        self,
+        make: Callable[[Shared], Callable[[Task], Result]],
+        shared: Shared,
+        tasks: Sequence[Task],
+        *,
+        progress: Note,
+        should_stop: ShouldStop,
+    ) -> list[Result | Failure]:
+        """See Engine. A process for each core of this machine."""
+        processes = len(os.sched_getaffinity(0))
+        return fan_out(make, shared, tasks, processes=processes, progress=progress, should_stop=should_stop)
 
 
 def _make_next(worker: int, sampling: Child, dispatch: Dispatch, should_stop: ShouldStop) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -86,6 +87,18 @@ class Shards:
         if self._staging:
             return attempt(self._sampler.stage, shard, self._staging)
         return attempt(self._sampler.make, shard)
+
+
+class Mapper:
+    """Does one task after the other with what was made of the shared input."""
+
+    def __init__(self, make: Callable[[Any], Callable[[Any], Any]], shared: object) -> None:
+        prepare_process()
+        self._do = make(shared)
+
+    def do(self, task: object) -> Done[Any] | Failure:
+        """One task."""
+        return attempt(self._do, task)
 
 
 def _is_shared(staging: Path, token: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +28,14 @@ from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
 from synthmill.pool.actors import Actor, Board, Fitter, Ref, Shards, ask, start, token_path
 from synthmill.pool.crew import Crew, reason_of
+from synthmill.pool.mapping import map_on_actors
 from synthmill.pool.session import session
 from synthmill.store.files import publish_bytes
 from synthmill.work import FitTask, FittedModel, Kit
 
 logger = logging.getLogger(__name__)
 
+Shared = TypeVar("Shared")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -140,6 +142,20 @@ class Pool:
     ) -> Result:
         """See Engine. On this machine, not in an actor: what is called reads and writes the state folder."""
         return child.call(function, task, progress=progress, should_stop=should_stop)
+
+    def map(
+        self,
+        make: Callable[[Shared], Callable[[Task], Result]],
+        shared: Shared,
+        tasks: Sequence[Task],
+        *,
+        progress: Note,
+        should_stop: ShouldStop,
+    ) -> list[Result | Failure]:
+        """See Engine. An actor on each CPU of the cluster; `shared` reaches them through the object store."""
+        actors = min(len(tasks), self._wanted_workers or max(1, int(self._resources.get("CPU", 1))))
+        self._start()
+        return map_on_actors(make, ray.put(shared), tasks, actors=actors, progress=progress, should_stop=should_stop)
 
     def _start(self) -> None:
         assert self._resources, "a Ray that runs has resources"

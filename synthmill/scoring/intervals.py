@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-REPLICATES = 10
-CONFIDENCE = 0.95
+from synthmill.evaluator import Interval
 
-Interval = tuple[float, float]
+CONFIDENCE = 0.95
 
 
 def half(quotas: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -38,12 +38,12 @@ class StratumShare:
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Real tables cut to one mixture: each holds `quotas[s]` rows of stratum s, one stratum after the other.
+    """Row numbers of real tables cut to one mixture: each holds `quotas[s]` rows of stratum s, one stratum after the other.
 
     `covered` is the share of accepted rows whose stratum has references; a stratum without has quota 0.
     """
 
-    tables: tuple[pa.Table, ...]
+    numbers: tuple[NDArray[np.int64], ...]
     quotas: tuple[int, ...]
     covered: float
 
@@ -55,9 +55,7 @@ def eligibility(table: pa.Table, strata: Sequence[StratumShare], schema: Schema,
     return np.stack([met & meeting(table, stratum.where, columns).to_numpy() for stratum in strata], axis=1)
 
 
-def match(
-    tables: Sequence[pa.Table], eligible: Sequence[Eligible], accepted: Accepted, *, most: int, rng: np.random.Generator
-) -> Matched:
+def match(eligible: Sequence[Eligible], accepted: Accepted, *, most: int, rng: np.random.Generator) -> Matched:
     """Draw without replacement, from every table alike, rows of each stratum in proportion to its `accepted` rows (strata,).
 
     All sides get the same number of rows of each stratum: as many as the scarcest allows, `most` in all.
@@ -65,7 +63,7 @@ def match(
     is_kept = (np.min([side.sum(axis=0) for side in eligible], axis=0) >= MINIMUM_STRATUM_ROWS) & (accepted > 0)
     kept = np.where(is_kept, accepted, 0)
     if not is_kept.any():
-        return Matched(tuple(table.slice(0, 0) for table in tables), (0,) * len(accepted), 0.0)
+        return Matched((np.empty(0, dtype=np.int64),) * len(eligible), (0,) * len(accepted), 0.0)
 
     shares = kept / kept.sum()
     rows = min(most, int(kept.sum()), *(_most_rows(side, shares) for side in eligible))
@@ -73,8 +71,7 @@ def match(
     held = [np.array([len(numbers) for numbers in side]) for side in drawn]
     quotas = np.min([kept, *held], axis=0)
     cut = [[rng.permutation(numbers)[:quota] for numbers, quota in zip(side, quotas, strict=True)] for side in drawn]
-    taken = tuple(table.take(np.concatenate(side)) for table, side in zip(tables, cut, strict=True))
-    return Matched(taken, tuple(map(int, quotas)), float(kept.sum() / accepted.sum()))
+    return Matched(tuple(map(np.concatenate, cut)), tuple(map(int, quotas)), float(kept.sum() / accepted.sum()))
 
 
 def _rates(eligible: Eligible, quotas: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,13 +1,15 @@
-"""Score a candidate in a process of its own: real rows are read here, and only scores, counts and synthetic samples come back."""
+"""A plan's candidate as an exam: real rows are read and sides drawn in a process of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthmill.plan import Plan
-from synthmill.scoring import Progress, Scores, score
+from synthmill.scoring import most_rows
 from synthmill.scoring.references import StratumShare
+from synthmill.scoring.sides import Exam, Real, Subject, draw_exam
 from synthmill.store.snapshot import read_snapshot
 
 
@@ -30,18 +32,18 @@ class ScoreTask:
         )
 
 
-def score_candidate(task: ScoreTask, progress: Progress) -> Scores:
-    """All scores of the plan's recipe; a recipe without any gets none."""
-    schema = task.plan.source.schema_
-    return score(
-        task.plan.recipe.evaluators,
+def draw_candidate(task: ScoreTask, _: Callable[[str, int, int], None]) -> Exam:
+    """The exam of a plan's candidate."""
+    plan = task.plan
+    schema = plan.source.schema_
+    a, b, train = (read_snapshot(task.source, part, schema) for part in ("a", "b", "train"))
+    subject = Subject(
         candidate=task.candidate,
-        train=read_snapshot(task.source, "train", schema),
-        a=read_snapshot(task.source, "a", schema),
-        b=read_snapshot(task.source, "b", schema),
+        real=Real(a, b, train),
         schema=schema,
         strata=task.strata,
-        rules=task.plan.recipe.rules,
-        seed=task.plan.recipe.seed,
-        progress=progress,
+        seed=plan.recipe.seed,
+        rules=plan.recipe.rules,
+        protected=plan.recipe.source.protected,
     )
+    return draw_exam(subject, most_rows(plan.recipe.evaluators))

@@ -33,6 +33,11 @@ class State:
         """Folder of a plan's assembled dataset; complete when it holds manifest.json."""
         return self.root / "candidates" / plan
 
+    @property
+    def measurements(self) -> Path:
+        """Folder of what evaluators measured, a file a trial."""
+        return self.root / "measurements"
+
     def lock(self, name: str) -> Path:
         """A lock file; always local."""
         return self.root / "locks" / f"{name}.lock"

@@ -33,25 +33,26 @@ def matched(tables, strata, *, rules=(), most=16_000, seed=0):
     compiled = Rules(rules, SCHEMA)
     eligible = [eligibility(t, strata, SCHEMA, compiled) for t in tables]
     accepted = np.array([s.rows for s in strata])
-    return match(tables, eligible, accepted, most=most, rng=np.random.default_rng(seed))
+    found = match(eligible, accepted, most=most, rng=np.random.default_rng(seed))
+    return found, [t.take(numbers) for t, numbers in zip(tables, found.numbers, strict=True)]
 
 
 def test_all_sides_have_the_candidates_mixture():
     strata = [StratumShare(0, "poor", POOR, 500), StratumShare(0, "rich", RICH, 500)]
-    found = matched([table(100, 900), table(80, 1000)], strata)
+    found, sides = matched([table(100, 900), table(80, 1000)], strata)
     assert found.covered == 1
     assert found.quotas == (80, 80)
-    for side in found.tables:
+    for side in sides:
         assert side["label"].to_pylist() == ["poor"] * 80 + ["rich"] * 80
 
 
 def test_without_conditions_every_row_is_used_and_the_cap_holds():
     strata = [StratumShare(0, "all", {}, 10_000)]
-    found = matched([table(100, 200), table(100, 250)], strata)
+    found, sides = matched([table(100, 200), table(100, 250)], strata)
     assert found.quotas == (300,)
-    assert sorted(found.tables[0]["number"].to_pylist()) == list(range(300))
-    assert matched([table(100, 200)], strata, most=120).quotas == (120,)
-    assert matched([table(100, 200)], [StratumShare(0, "all", {}, 50)]).quotas == (50,)
+    assert sorted(sides[0]["number"].to_pylist()) == list(range(300))
+    assert matched([table(100, 200)], strata, most=120)[0].quotas == (120,)
+    assert matched([table(100, 200)], [StratumShare(0, "all", {}, 50)])[0].quotas == (50,)
 
 
 def test_overlapping_strata_share_rows_without_using_one_twice_and_keep_their_own_mixture():
@@ -59,8 +60,7 @@ def test_overlapping_strata_share_rows_without_using_one_twice_and_keep_their_ow
     strata = [StratumShare(0, "all", {}, 1000), StratumShare(1, "rich", RICH, 1000)]
     shares = []
     for seed in range(20):
-        found = matched([table(250, 750)], strata, seed=seed)
-        [side] = found.tables
+        found, [side] = matched([table(250, 750)], strata, seed=seed)
         assert len(set(side["number"].to_pylist())) == side.num_rows
         assert abs(found.quotas[0] - found.quotas[1]) <= 1
         assert set(side["label"].slice(found.quotas[0]).to_pylist()) == {"rich"}
@@ -75,8 +75,8 @@ def test_every_eligible_row_is_equally_likely():
     eligible = eligibility(side, strata, SCHEMA, Rules((), SCHEMA))
     counts = np.zeros(200)
     for seed in range(600):
-        found = match([side], [eligible], accepted, most=200, rng=np.random.default_rng(seed))
-        counts[found.tables[0]["number"].to_numpy()] += 1
+        found = match([eligible], accepted, most=200, rng=np.random.default_rng(seed))
+        counts[side["number"].to_numpy()[found.numbers[0]]] += 1
     is_rich = np.array(table(80, 120)["label"].to_pylist()) == "rich"
     expected = np.where(is_rich, 60 / 200 + 20 / 80, 60 / 200) * 600
     assert (np.abs(counts - expected) < 5 * np.sqrt(600 / 4)).all()
@@ -88,27 +88,27 @@ def test_pieces_of_a_row_are_given_by_chance_not_dropped():
     strata = [StratumShare(0, "all", {}, 21), StratumShare(1, "rich", RICH, 10)]
     side, accepted = table(25, 25), np.array([21, 10])
     eligible = eligibility(side, strata, SCHEMA, Rules((), SCHEMA))
-    quotas = [match([side], [eligible], accepted, most=200, rng=np.random.default_rng(s)).quotas for s in range(100)]
+    quotas = [match([eligible], accepted, most=200, rng=np.random.default_rng(s)).quotas for s in range(100)]
     assert {quota[0] for quota in quotas} == {20, 21}
     assert {quota[1] for quota in quotas} <= {9, 10}
 
 
 def test_rows_that_break_rules_are_no_references():
-    found = matched([table(100, 100)], [StratumShare(0, "all", {}, 1000)], rules=["number >= 50"])
-    assert min(found.tables[0]["number"].to_pylist()) == 50
+    _, sides = matched([table(100, 100)], [StratumShare(0, "all", {}, 1000)], rules=["number >= 50"])
+    assert min(sides[0]["number"].to_pylist()) == 50
 
 
 def test_a_stratum_with_under_20_rows_on_any_side_is_left_out():
     strata = [StratumShare(0, "poor", POOR, 800), StratumShare(0, "rich", RICH, 200)]
-    found = matched([table(500, 1000), table(19, 1000)], strata)
+    found, _ = matched([table(500, 1000), table(19, 1000)], strata)
     assert found.quotas == (800, 0)
     assert found.covered == 0.8
-    assert matched([table(500, 1000), table(20, 1000)], strata).quotas == (80, 20)
+    assert matched([table(500, 1000), table(20, 1000)], strata)[0].quotas == (80, 20)
 
 
 def test_nothing_eligible_is_nothing_covered():
-    found = matched([table(5, 5)], [StratumShare(0, "all", {}, 100)])
-    assert (found.quotas, found.covered, found.tables[0].num_rows) == ((0,), 0.0, 0)
+    found, sides = matched([table(5, 5)], [StratumShare(0, "all", {}, 100)])
+    assert (found.quotas, found.covered, sides[0].num_rows) == ((0,), 0.0, 0)
 
 
 @pytest.fixture

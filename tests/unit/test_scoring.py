@@ -1,19 +1,24 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from synthmill.columns import Column, Schema
 from synthmill.conditions import Condition
-from synthmill.errors import Interrupted, RecipeError, StorageError
+from synthmill.errors import RecipeError, StorageError
 from synthmill.evaluator import Evaluator, Measured, Measurement, References, Score
-from synthmill.scoring import Scores, score
+from synthmill.scoring import Scores, in_turn, most_rows, score
+from synthmill.scoring.cache import Measurements
 from synthmill.scoring.controls import sample_columns_alone
-from synthmill.scoring.intervals import REPLICATES, around, half
+from synthmill.scoring.intervals import around, half
 from synthmill.scoring.references import StratumShare
+from synthmill.scoring.sides import Exam, Real, Subject, draw_exam
+from synthmill.scoring.trials import Estimate, Failed, Trial
 
 SCHEMA = Schema(
     columns=(
@@ -47,21 +52,13 @@ def write(folder: Path, pieces: list[tuple[str, pa.Table]]) -> Path:
     return folder
 
 
-def run(
-    keys, candidate, strata=(ALL,), *, rules=(), seed=0, schema=SCHEMA, a=A, b=B, progress=lambda *_: None
-) -> Scores:
-    return score(
-        keys,
-        candidate=candidate,
-        train=TRAIN,
-        a=a,
-        b=b,
-        schema=schema,
-        strata=strata,
-        rules=rules,
-        seed=seed,
-        progress=progress,
-    )
+def exam_of(keys, candidate, strata=(ALL,), *, rules=(), seed=0, schema=SCHEMA, a=A, b=B) -> Exam:
+    subject = Subject(candidate, Real(a, b, TRAIN), schema, tuple(strata), seed, tuple(rules))
+    return draw_exam(subject, most_rows(keys))
+
+
+def run(keys, candidate, strata=(ALL,), *, known=None, **given) -> Scores:
+    return score(keys, exam_of(keys, candidate, strata, **given), known=known)
 
 
 def only(scores: Scores) -> Score:
@@ -174,11 +171,11 @@ class PrivateRecorder(Recorder):
 def test_rows_a_side_are_equal_and_halved_together_and_only_privacy_sees_all_train_rows(
     perfect, monkeypatch, kind, roles, train
 ):
-    monkeypatch.setattr("synthmill.scoring.evaluator", lambda _: kind)
+    monkeypatch.setattr("synthmill.registry._find", lambda *_: kind)
     kind.shown.clear()
     first, second = run(["test/recorder"], perfect).scores
     half_train = 110 if train == 220 else train
-    assert kind.shown == [(220, 220, train), *[(110, 110, half_train)] * REPLICATES] * roles
+    assert kind.shown == [(220, 220, train), *[(110, 110, half_train)] * kind.replicates] * roles
     assert (first.name, second.name) == ("test/recorder", "test/recorder/second")
     assert first.rows == 220
     assert first.interval[0] < first.interval[1]  # seeds are part of the interval
@@ -203,7 +200,7 @@ def test_too_little_coverage_leaves_a_score_undetermined_but_measured(tmp_path):
 
 
 def test_rules_hold_for_reference_rows_too(tmp_path):
-    positive = real(2000, 9).filter(pa.compute.field("x") >= 0).slice(0, 600)
+    positive = real(2000, 9).filter(pc.field("x") >= 0).slice(0, 600)
     candidate = write(tmp_path / "positive", [("all", positive)])
     big_a, big_b = real(6 * SIDE, 2), real(6 * SIDE, 3)
     ruled = only(run(["fidelity/shape"], candidate, rules=["x >= 0"], a=big_a, b=big_b))
@@ -246,26 +243,101 @@ def test_an_unknown_evaluator_is_the_recipes_error(perfect):
         run(["fidelity/shapes"], perfect)
 
 
-def test_an_interrupt_in_progress_stops_the_run(perfect):
-    def stop(*_: object) -> None:
-        raise Interrupted("asked to stop")
-
-    with pytest.raises(Interrupted):
-        run(["fidelity/shape"], perfect, progress=stop)
-
-
 def test_a_broken_candidate_is_no_failed_score(perfect):
     with pytest.raises(StorageError):
         run(["fidelity/shape"], perfect, [StratumShare(0, "all", {}, 601)])
 
 
-def test_progress_counts_every_measurement(perfect):
-    seen = []
-    run(["fidelity/shape", "utility/tstr"], perfect, progress=lambda *call: seen.append(call))
-    shape, tstr = 2 * (1 + REPLICATES), 3 * (1 + REPLICATES)
-    assert seen == [("fidelity/shape", i + 1, shape) for i in range(shape)] + [
-        ("utility/tstr", i + 1, tstr) for i in range(tstr)
-    ]
+def test_floor_and_ceiling_are_measured_once_and_a_known_candidate_not_at_all(perfect, independent, tmp_path):
+    keys = ["fidelity/shape", "utility/tstr"]
+    known = Measurements(tmp_path / "known", "source", {})
+    taken = []
+
+    def spread(exam, trials):
+        taken.append([(trial.key, trial.role) for trial in trials])
+        return in_turn(exam, trials)
+
+    first, again, other = (
+        score(keys, exam_of(keys, candidate), spread=spread, known=known)
+        for candidate in (perfect, perfect, independent)
+    )
+    assert again.scores == first.scores
+    assert again.tables == first.tables
+    assert [len(trials) for trials in taken] == [5, 2]
+    assert taken[1] == [(key, "candidate") for key in keys]
+    assert other.scores[1].ceiling == first.scores[1].ceiling
+    assert other.scores[1].value < first.scores[1].value
+
+
+@pytest.mark.parametrize("change", ["seed", "rules", "source", "evaluator"])
+def test_nothing_is_taken_for_known_that_could_have_changed(perfect, tmp_path, monkeypatch, change):
+    keys = ["fidelity/shape"]
+    known = Measurements(tmp_path, "source", {})
+    exam, trial = exam_of(keys, perfect), Trial("fidelity/shape", None, "ceiling")
+    known.keep(exam, trial, Estimate({"": (1.0,)}, {}, {}))
+    assert known.find(exam, trial) is not None
+    if change == "seed":
+        exam = exam_of(keys, perfect, seed=1)
+    elif change == "rules":
+        exam = exam_of(keys, perfect, rules=["x > -100"])
+    elif change == "source":
+        known = replace(known, source="other")
+    else:
+        monkeypatch.setattr("evaluators.fidelity.shape.Shape.version", 99)
+    assert known.find(exam, trial) is None
+
+
+def test_a_broken_file_is_not_known(perfect, tmp_path):
+    known, exam = Measurements(tmp_path / "known", "source", {}), exam_of(["fidelity/shape"], perfect)
+    trial = Trial("fidelity/shape", None, "ceiling")
+    known.keep(exam, trial, Estimate({"": (1.0, float("nan"))}, {"": (0.5, 1.0)}, {"t": {"a": ["x", None]}}))
+    found = known.find(exam, trial)
+    assert found.tables == {"t": {"a": ["x", None]}}
+    assert found.intervals == {"": (0.5, 1.0)}
+    assert np.isnan(found.values[""][1])
+    [file] = (tmp_path / "known").iterdir()
+    file.write_bytes(file.read_bytes()[:-5])
+    assert known.find(exam, trial) is None
+
+
+def test_a_trial_that_lost_its_process_is_a_failed_score_and_the_others_stand(perfect):
+    def spread(exam, trials):
+        return [
+            Failed("lost 2 times") if trial.role == "ceiling" and trial.key == "utility/tstr" else result
+            for trial, result in zip(trials, in_turn(exam, trials), strict=True)
+        ]
+
+    keys = ["utility/tstr", "fidelity/shape"]
+    *utility, shape = score(keys, exam_of(keys, perfect), spread=spread).scores
+    assert {(s.status, s.reason) for s in utility} == {("failed", "lost 2 times (on the ceiling)")}
+    assert shape.status == "ok"
+
+
+class Distance(Evaluator):
+    """The mean of x, of which neither more nor less is better."""
+
+    modality = "table"
+    version = 1
+    scores: ClassVar = {"": "lower"}
+    remedy = "Look at x."
+    from_ceiling = True
+
+    def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
+        return Measurement({"": pc.mean(measured.table["x"]).as_py()})
+
+
+def test_where_more_is_not_better_the_distance_to_the_ceiling_is_scored(perfect, tmp_path, monkeypatch):
+    monkeypatch.setattr("synthmill.registry._find", lambda *_: Distance)
+    shifts = {}
+    for shift in (-1.0, 0.0, 1.0):
+        table = real(600, 9)
+        moved = table.set_column(0, "x", pc.add(table["x"], shift))
+        shifts[shift] = only(run(["test/distance"], write(tmp_path / f"c{shift}", [("all", moved)])))
+    assert shifts[1.0].value == pytest.approx(1, abs=0.2)
+    assert shifts[-1.0].value == pytest.approx(1, abs=0.2)
+    assert shifts[0.0].value < 0.2
+    assert (shifts[0.0].ceiling, shifts[0.0].interval[0]) == (0.0, 0.0)
+    assert shifts[1.0].interval[0] > 0.5
 
 
 def test_what_is_handed_on_holds_no_real_value(tmp_path):
@@ -303,7 +375,9 @@ def test_the_interval_holds_the_true_mean_95_times_in_100():
     for trial in range(400):
         rng = np.random.default_rng(trial)
         values = rng.exponential(size=300)
-        low, high = around(values.mean(), np.array([values[half([300], rng)].mean() for _ in range(REPLICATES)]))
+        low, high = around(
+            values.mean(), np.array([values[half([300], rng)].mean() for _ in range(Evaluator.replicates)])
+        )
         held += low <= 1 <= high
     assert 0.92 <= held / 400 <= 0.98
 
@@ -355,18 +429,10 @@ KINDS = Schema(
 def test_every_kind_of_column_is_scored(tmp_path, target):
     strata = [StratumShare(0, "all", {}, SIDE)]
     keys = ["fidelity/shape", "utility/tstr", "privacy/copies"]
-    scores = score(
-        keys,
-        candidate=write(tmp_path / "c", [("all", every_kind(0))]),
-        train=every_kind(1),
-        a=every_kind(2),
-        b=every_kind(3),
-        schema=KINDS.model_copy(update={"target": target}),
-        strata=strata,
-        rules=(),
-        seed=0,
-        progress=lambda *_: None,
-    )
+    real = Real(every_kind(2), every_kind(3), every_kind(1))
+    schema = KINDS.model_copy(update={"target": target})
+    subject = Subject(write(tmp_path / "c", [("all", every_kind(0))]), real, schema, tuple(strata), seed=0)
+    scores = score(keys, draw_exam(subject, most_rows(keys)))
     assert [(s.name, s.status, s.reason) for s in scores.scores] == [(key, "ok", "") for key in keys]
     assert scores.tables["fidelity/shape/columns"]["column"].to_pylist() == [n for n in KINDS.names if n != "id"]
     assert [h.column for h in scores.histograms] == [n for n in KINDS.names if n != "id"]
