@@ -62,8 +62,8 @@ def run(keys, candidate, strata=(ALL,), *, known=None, **given) -> Scores:
 
 
 def only(scores: Scores) -> Score:
-    [found] = scores.scores
-    return found
+    """The headline of the one evaluator that was asked for."""
+    return scores.scores[0]
 
 
 @pytest.fixture
@@ -433,7 +433,8 @@ def test_every_kind_of_column_is_scored(tmp_path, target):
     schema = KINDS.model_copy(update={"target": target})
     subject = Subject(write(tmp_path / "c", [("all", every_kind(0))]), real, schema, tuple(strata), seed=0)
     scores = score(keys, draw_exam(subject, most_rows(keys)))
-    assert [(s.name, s.status, s.reason) for s in scores.scores] == [(key, "ok", "") for key in keys]
+    assert {(s.status, s.reason) for s in scores.scores} == {("ok", "")}
+    assert set(keys) <= {s.name for s in scores.scores}
     assert scores.tables["fidelity/shape/columns"]["column"].to_pylist() == [n for n in KINDS.names if n != "id"]
     assert [h.column for h in scores.histograms] == [n for n in KINDS.names if n != "id"]
     assert all(sum(h.real) == sum(h.synthetic) == SIDE for h in scores.histograms)
