@@ -1,0 +1,1 @@
+"""Could such a row exist?"""
