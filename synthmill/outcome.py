@@ -10,13 +10,22 @@ from synthmill.store.staging import Level
 
 
 class Scored(BaseModel):
-    """Scores of the whole dataset and of each job, and what the gates say of them."""
+    """Scores of the whole dataset and of each job, and what the gates say of them.
+
+    `override` is the reason that a person gave for releasing in spite of the gates that block; None where none does.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scores: tuple[Score, ...]
     by_job: tuple[tuple[Score, ...], ...]
     gates: tuple[Verdict, ...]
+    override: str | None = None
+
+    @property
+    def blocked(self) -> tuple[Verdict, ...]:
+        """The gates that block, overridden or not."""
+        return tuple(gate for gate in self.gates if gate.blocks)
 
 
 class Outcome(Scored):

@@ -25,6 +25,7 @@ from synthmill.conditions import Condition, mask, meeting
 from synthmill.errors import RecipeError
 from synthmill.fingerprint import fingerprint
 from synthmill.generator import Generator, Params
+from synthmill.measures import evaluator_versions
 from synthmill.problems import first_problem
 from synthmill.rows import content_hash
 from synthmill.rules import Rules
@@ -121,7 +122,7 @@ def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: p
     jobs = tuple(job for _, job in planned)
     _refuse_twins(jobs)
     _refuse_different_schemas(jobs)
-    evaluators = {key: _evaluator_version(recipe, key, schema) for key in recipe.evaluators}
+    evaluators = evaluator_versions(recipe, schema)
     versions = versions_of(_BYTES_PACKAGES)
     causes = {"source": source.fingerprint, "evaluators": evaluators, "versions": versions, "format": FORMAT}
     return Plan(
@@ -327,17 +328,3 @@ def _refuse_different_schemas(jobs: tuple[JobPlan, ...]) -> None:
         if job.schema_ != jobs[0].schema_:
             what = f"{job.generator} makes other columns than {jobs[0].generator}; one dataset has one schema"
             raise RecipeError(what, where=f"jobs.{job.index}")
-
-
-def _evaluator_version(recipe: Recipe, key: str, schema: Schema) -> int:
-    where = f"scores.{recipe.scores.index(key)}" if key in recipe.scores else f"gates.{key}"
-    kind = registry.evaluator(key, where=where)
-    if kind.modality != schema.modality:
-        raise RecipeError(f"{key} measures {kind.modality}, the source is {schema.modality}", where=where)
-    gate = recipe.gates.get(key)
-    if gate is not None and gate.of == "normalised" and not kind.has_floor:
-        hint = "give a bound of the value, or of: ceiling"
-        raise RecipeError(f"{key} has no floor, so it has no normalised value", where=f"gates.{key}", hint=hint)
-    if kind.needs_target and schema.target is None:
-        raise RecipeError(f"{key} needs a target", where=where, hint="name the column to predict under source.target")
-    return kind.version

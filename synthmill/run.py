@@ -220,7 +220,7 @@ class Run:
                 self.reporter.say("score: found")
             else:
                 scores = self._measure(plan, candidate, engine)
-                candidate.describe(scores, judge(plan.recipe.gates, scores.scores))
+                candidate.describe(scores, judge(plan.recipe, scores.scores))
         scored = candidate.scores()
         return Outcome(
             dataset=plan.recipe.dataset,

@@ -11,12 +11,18 @@ from synthmill.conditions import Condition
 
 _NAME = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
 _KEY = r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$"
+_SCORE = r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$"
+_EARLIER = r"^(latest|v\d+\.\d+\.\d+)$"
 PATTERN_WORDS = {
     _NAME: "must be small letters, digits and dashes, a letter first and no dash last",
     _KEY: "must be a key such as table/vae or fidelity/shape; `synthmill list` shows them",
+    _SCORE: "must be a score such as fidelity/shape or privacy/membership/tpr; `synthmill list` shows them",
+    _EARLIER: "must be latest or a version such as v1.2.0",
 }
 Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=64)]
 Key = Annotated[str, StringConstraints(pattern=_KEY)]
+ScoreName = Annotated[str, StringConstraints(pattern=_SCORE)]
+Earlier = Annotated[str, StringConstraints(pattern=_EARLIER)]
 
 
 class Part(BaseModel):
@@ -89,16 +95,22 @@ class Accept(Part):
 
 
 class Gate(Part):
-    """A bound that blocks the release: raw, relative to the ceiling, or on the scale from floor (0) to ceiling (1)."""
+    """A bound on a score: raw, relative to the ceiling, on the scale from floor (0) to ceiling (1), or what an earlier release had."""
 
     at_least: float | None = None
     at_most: float | None = None
     of: Literal["value", "ceiling", "normalised"] = "value"
+    not_worse_than: Earlier | None = Field(
+        default=None, description="latest, or a version such as v1.2.0: not worse by more than both intervals"
+    )
+    action: Literal["block", "warn"] = Field(default="block", description="what a miss does to the release")
 
     @model_validator(mode="after")
     def _one_bound(self) -> Gate:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("give exactly one of at_least, at_most")
+        if sum(bound is not None for bound in (self.at_least, self.at_most, self.not_worse_than)) != 1:
+            raise ValueError("give exactly one of at_least, at_most, not_worse_than")
+        if self.not_worse_than is not None and self.of != "value":
+            raise ValueError("not_worse_than compares normalised values where there are any; leave out of")
         return self
 
 
@@ -124,10 +136,28 @@ class Recipe(Part):
     )
     accept: Accept = Accept()
     scores: tuple[Key, ...] = Field(default=(), description="evaluators to run; those that a gate names are added")
-    gates: dict[Key, Gate] = Field(default_factory=dict)
+    gates: dict[ScoreName, Gate | Annotated[tuple[Gate, ...], Field(min_length=1)]] = Field(
+        default_factory=dict, description="a bound, or a list of bounds, for a score or a part of one"
+    )
     release: ReleaseOptions = ReleaseOptions()
+
+    @property
+    def gates_by_key(self) -> tuple[tuple[str, str, Gate], ...]:
+        """(the gate's dotted key in the recipe, the score's name, the gate), in the recipe's order."""
+        found: list[tuple[str, str, Gate]] = []
+        for name, gates in self.gates.items():
+            if isinstance(gates, Gate):
+                found.append((f"gates.{name}", name, gates))
+            else:
+                found += [(f"gates.{name}.{index}", name, gate) for index, gate in enumerate(gates)]
+        return tuple(found)
 
     @property
     def evaluators(self) -> tuple[str, ...]:
         """The evaluators asked for by scores and gates, each once, in the recipe's order."""
-        return tuple(dict.fromkeys((*self.scores, *self.gates)))
+        return tuple(dict.fromkeys((*self.scores, *map(evaluator_of, self.gates))))
+
+
+def evaluator_of(score: str) -> str:
+    """The key of the evaluator that gives a score: `privacy/membership` of `privacy/membership/tpr`."""
+    return "/".join(score.split("/")[:2])

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from synthmill import registry
 from synthmill.console import duration, table
-from synthmill.outcome import Outcome
+from synthmill.evaluator import Score
+from synthmill.outcome import Outcome, Scored
+from synthmill.scoring.gates import Verdict
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:
     """What a person sees last: the scores with floor, ceiling and verdict, and where everything lies."""
-    verdicts = {gate.name: gate for gate in outcome.gates}
-    rows = []
-    for score in outcome.scores:
-        gate = verdicts.get(score.name)
-        bound = (
-            ""
-            if gate is None
-            else f"{gate.side.replace('_', ' ')} {gate.bound:g}{'' if gate.of == 'value' else ' of ' + gate.of}"
-        )
-        verdict = score.status if gate is None else gate.status
-        interval = "" if score.interval is None else f"{score.interval[0]:.3f}..{score.interval[1]:.3f}"
-        numbers = [_number(n) for n in (score.value, score.floor, score.ceiling, score.normalised)]
-        rows.append((score.name, numbers[0], interval, *numbers[1:], bound, verdict))
-    head = ("score", "value", "95 % interval", "floor", "ceiling", "normalised", "gate", "verdict")
-    reasons = [f"{score.name}: {score.reason}" for score in outcome.scores if score.reason]
-    scores = ["", *table(head, rows), *reasons, ""] if rows else [""]
     version = (
         "" if outcome.version is None else f" {outcome.version}" + ("" if outcome.is_new else " (released before)")
     )
     spent = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in outcome.seconds.items())
     return [
-        *scores,
+        *score_lines(outcome),
+        *([f"released in spite of its gates: {outcome.override}"] if outcome.override else []),
         f"{outcome.dataset}{version}: {outcome.rows:,} rows, {outcome.level}",
         f"  dataset  {outcome.path}",
         f"  report   {outcome.path}/report.html",
         f"  time     {spent}",
     ]
+
+
+def score_lines(scored: Scored) -> list[str]:
+    """The table of scores, a line for each further gate of one score, then the reasons of what did not go well."""
+    head = ("score", "value", "95 % interval", "floor", "ceiling", "normalised", "gate", "verdict")
+    rows = [row for score in scored.scores for row in _score_rows(score, scored.gates)]
+    reasons = [f"{score.name}: {score.reason}" for score in scored.scores if score.reason]
+    warnings = [f"warning: {gate.name} {gate.status}: {gate.reason}" for gate in scored.gates if gate.warns]
+    return ["", *table(head, rows), *reasons, *warnings, ""] if rows else [""]
+
+
+def _score_rows(score: Score, gates: Sequence[Verdict]) -> list[tuple[str, ...]]:
+    interval = "" if score.interval is None else f"{score.interval[0]:.3f}..{score.interval[1]:.3f}"
+    value, *others = [_number(n) for n in (score.value, score.floor, score.ceiling, score.normalised)]
+    judged = [(gate.demand, gate.status) for gate in gates if gate.name == score.name] or [("", score.status)]
+    first = (score.name, value, interval, *others, *judged[0])
+    return [first, *(("", "", "", "", "", "", *more) for more in judged[1:])]
 
 
 def _number(value: float | None) -> str:

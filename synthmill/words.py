@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from synthmill import registry
 from synthmill.console import Reporter, duration, table
 from synthmill.engine import Progress
+from synthmill.measures import gate_notes
 from synthmill.plan import Plan
 from synthmill.sources import SourceTable
 from synthmill.sources.infer import describe
@@ -66,6 +67,7 @@ def source_lines(plan: Plan, source: SourceTable) -> list[str]:
             lines.append(
                 f"note: {key} takes {needed:,} rows a side, the holdout has {there:,}: it will be undetermined"
             )
+    lines += [f"note: {note}" for note in gate_notes(plan.recipe)]
     for job in plan.jobs:
         for how, names in (("exactly", job.exact), ("by rejection", job.by_rejection)):
             if names:

@@ -73,8 +73,16 @@ def make_card(plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: 
         generators=" and ".join(sorted({job.generator for job in plan.jobs})),
         jobs=jobs,
         scores=[_score_row(scored, index) for index in range(len(scored.scores))],
+        override=_in_markdown(scored.override or ""),
+        blocked=[f"{gate.name} {gate.status} ({gate.reason})" for gate in scored.blocked],
+        warnings=[f"{gate.name} {gate.status} ({gate.reason})" for gate in scored.gates if gate.warns],
         columns=plan.jobs[0].schema_.columns,
     )
+
+
+def _in_markdown(words: str) -> str:
+    """A person's words as text: neither HTML nor a cell's end."""
+    return words.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def _rejects(strata: tuple[StratumCount, ...]) -> str:
@@ -87,7 +95,7 @@ def _rejects(strata: tuple[StratumCount, ...]) -> str:
 
 def _score_row(scored: Scored, index: int) -> dict[str, str]:
     score = scored.scores[index]
-    gate = next((verdict.status for verdict in scored.gates if verdict.name == score.name), "")
+    gate = ", ".join(f"{gate.demand}: {gate.status}" for gate in scored.gates if gate.name == score.name)
     interval = "" if score.interval is None else f"{score.interval[0]:.4g} .. {score.interval[1]:.4g}"
     numbers = {name: getattr(score, name) for name in ("value", "floor", "ceiling", "normalised")}
     shown = {name: "" if value is None else f"{value:.4g}" for name, value in numbers.items()}

@@ -120,7 +120,7 @@ MISTAKES = [
     Mistake(
         "two bounds",
         {"rest": "gates: {fidelity/c2st: {at_least: 1, at_most: 1}}"},
-        "recipes/bad.yaml:4: gates.fidelity/c2st: give exactly one of at_least, at_most",
+        "recipes/bad.yaml:4: gates.fidelity/c2st: give exactly one of at_least, at_most, not_worse_than",
     ),
     Mistake(
         "score without target",

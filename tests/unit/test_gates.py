@@ -1,8 +1,14 @@
+import json
+
 import pytest
+from pydantic import ValidationError
 
 from synthmill.evaluator import Score
 from synthmill.scoring.gates import judge
-from synthmill.spec import Gate
+from synthmill.scoring.previous import PreviousRelease
+from synthmill.spec import Gate, Recipe
+
+NAME = "fidelity/c2st"
 
 
 def score(value=0.6, reach=0.05, **changed) -> Score:
@@ -22,10 +28,29 @@ def score(value=0.6, reach=0.05, **changed) -> Score:
     return Score(**(fields | changed))
 
 
+def recipe(gates) -> Recipe:
+    """A recipe with these gates, read as from its file."""
+    fields = {"dataset": "x", "source": {"path": "x.csv"}, "jobs": [{"generator": "table/vae", "rows": 1}]}
+    plain = {
+        name: gate.model_dump(exclude_none=True) if isinstance(gate, Gate) else gate for name, gate in gates.items()
+    }
+    return Recipe.model_validate_json(json.dumps({**fields, "gates": plain}))
+
+
 def status(gate: Gate, measured: Score) -> str:
-    [verdict] = judge({"fidelity/c2st": gate}, [measured])
+    [verdict] = judge(recipe({NAME: gate}), [measured])
     assert verdict.blocks == (verdict.status != "passed")
     return verdict.status
+
+
+def release(*scores: Score) -> PreviousRelease:
+    return PreviousRelease("v1.2.0", 500, {found.name: found for found in scores}, {})
+
+
+def compare(now: Score, *then: Score):
+    """The verdict of not_worse_than: latest."""
+    [verdict] = judge(recipe({NAME: Gate(not_worse_than="latest")}), [now], {"latest": release(*then)})
+    return verdict
 
 
 @pytest.mark.parametrize(
@@ -87,7 +112,7 @@ def test_without_a_floor_width_does_not_matter():
 
 @pytest.mark.parametrize("lost", ["undetermined", "failed"])
 def test_a_score_that_is_not_ok_blocks_with_its_reason(lost):
-    [verdict] = judge({"fidelity/c2st": Gate(at_least=0.0)}, [score(status=lost, reason="12 rows a side")])
+    [verdict] = judge(recipe({NAME: Gate(at_least=0.0)}), [score(status=lost, reason="12 rows a side")])
     assert verdict.status == "undetermined"
     assert verdict.blocks
     assert lost in verdict.reason
@@ -95,7 +120,7 @@ def test_a_score_that_is_not_ok_blocks_with_its_reason(lost):
 
 
 def test_a_gate_on_nothing_measured_blocks():
-    [verdict] = judge({"fidelity/shape": Gate(at_least=0.0)}, [score()])
+    [verdict] = judge(recipe({"fidelity/shape": Gate(at_least=0.0)}), [score()])
     assert (verdict.status, verdict.reason) == ("undetermined", "it was not measured")
 
 
@@ -106,6 +131,93 @@ def test_a_score_without_an_interval_blocks():
 
 def test_verdicts_come_in_the_recipes_order():
     gates = {"b/x": Gate(at_least=0.1), "a/x": Gate(at_most=0.2, of="ceiling")}
-    first, second = judge(gates, [])
+    first, second = judge(recipe(gates), [])
     assert (first.name, first.side, first.bound, first.of) == ("b/x", "at_least", 0.1, "value")
     assert (second.name, second.side, second.bound, second.of) == ("a/x", "at_most", 0.2, "ceiling")
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        {},
+        {"at_least": 0.1, "at_most": 0.2},
+        {"at_least": 0.1, "not_worse_than": "latest"},
+        {"not_worse_than": "latest", "of": "ceiling"},
+        {"not_worse_than": "1.2.0"},
+        {"at_least": 0.1, "action": "shout"},
+        [],
+    ],
+)
+def test_a_gate_that_says_nothing_or_two_things_is_refused(gate):
+    with pytest.raises(ValidationError):
+        recipe({NAME: gate})
+
+
+def test_a_list_holds_several_gates_of_one_score():
+    both = [{"at_least": 0.1}, {"at_least": 0.9, "action": "warn"}, {"not_worse_than": "latest"}]
+    low, high, first = judge(recipe({NAME: both}), [score()])
+    assert (low.status, high.status, first.status) == ("passed", "missed", "passed")
+    assert (low.blocks, high.blocks, high.warns, low.warns) == (False, False, True, False)
+    assert first.reason == "there is no earlier release to compare with"
+    assert [v.demand for v in (low, high, first)] == ["at least 0.1", "at least 0.9", "not worse than latest"]
+
+
+def test_a_part_of_a_score_has_gates_of_its_own():
+    part = "privacy/membership/tpr"
+    [verdict] = judge(recipe({part: {"at_most": 0.5}}), [score(), score(name=part, direction="lower", floor=None)])
+    assert (verdict.name, verdict.status) == (part, "missed")
+
+
+# Not worse than an earlier release: the normalised values are (value - 0.2) / 0.8, their intervals reach 0.0625
+
+
+@pytest.mark.parametrize(("then", "expected"), [(0.5, "passed"), (0.66, "passed"), (0.68, "missed")])
+def test_worse_than_the_last_by_more_than_both_intervals_is_missed(then, expected):
+    verdict = compare(score(), score(then))  # the intervals together reach sqrt(2) 0.05 = 0.0707
+    assert (verdict.status, verdict.against) == (expected, "v1.2.0")
+    assert verdict.demand == "not worse than latest (v1.2.0)"
+    assert verdict.reason.startswith("normalised 0.5, in v1.2.0 0.")
+
+
+def test_raw_values_are_compared_by_direction_where_there_is_no_normalised_one():
+    raw = {"floor": None, "normalised": None, "normalised_interval": None}
+    assert compare(score(**raw), score(0.68)).status == "missed"
+    assert compare(score(), score(0.68, **raw)).reason.startswith("value 0.6, ")
+    low = {**raw, "direction": "lower"}
+    assert compare(score(**low), score(0.68, **low)).status == "passed"
+    assert compare(score(0.67, **low), score(0.6, **low)).status == "passed"  # by 0.07, and the intervals reach 0.0707
+    assert compare(score(0.68, **low), score(0.6, **low)).status == "missed"
+
+
+def test_rows_or_a_ceiling_that_changed_do_not_matter_to_normalised_values():
+    easier = score(0.8, reach=0.05, ceiling=1.4, normalised=0.5, normalised_interval=(0.46, 0.54))
+    assert compare(easier, score(0.6)).status == "passed"
+    assert compare(score(0.6), easier).status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "words"),
+    [
+        (score(), (), "v1.2.0 was released without this score"),
+        (
+            score(),
+            (score(normalised_interval=None, interval=None),),
+            "the score in v1.2.0 has no value with an interval",
+        ),
+        (score(), (score(direction="lower"),), "in v1.2.0 lower was better"),
+        (score(normalised_interval=None, interval=None), (score(),), "the score has no value with an interval"),
+        (score(reach=0.21), (score(),), "more than half the way"),
+    ],
+)
+def test_what_cannot_be_compared_is_undetermined(now, then, words):
+    verdict = compare(now, *then)
+    assert (verdict.status, verdict.blocks) == ("undetermined", True)
+    assert words in verdict.reason
+
+
+def test_a_named_version_is_compared_with_itself():
+    gates = recipe({NAME: [{"not_worse_than": "latest"}, {"not_worse_than": "v1.0.0"}]})
+    earlier = {"latest": release(score(0.9)), "v1.0.0": PreviousRelease("v1.0.0", 5, {NAME: score(0.5)}, {})}
+    latest, named = judge(gates, [score()], earlier)
+    assert (latest.status, latest.against) == ("missed", "v1.2.0")
+    assert (named.status, named.against, named.demand) == ("passed", "v1.0.0", "not worse than v1.0.0")

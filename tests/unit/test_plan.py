@@ -4,8 +4,9 @@ import pytest
 from support.tables import MIXED, mixed
 
 from synthmill.errors import RecipeError
+from synthmill.measures import gate_notes
 from synthmill.plan import make_plan
-from synthmill.spec import Recipe
+from synthmill.spec import Recipe, evaluator_of
 
 TRAIN, A, B = mixed(500, seed=1), mixed(60, seed=2), mixed(60, seed=3)
 BASE = {
@@ -57,6 +58,21 @@ def test_a_change_reaches_what_it_changes_and_nothing_else(change, reach):
     )
 
 
+def test_a_gate_of_a_part_asks_for_its_evaluator_once():
+    recipe = plan(scores=["fidelity/shape"], gates={"fidelity/shape": [{"at_least": 0}, {"at_least": 0}]}).recipe
+    assert recipe.evaluators == ("fidelity/shape",)
+    assert [key for key, _, _ in recipe.gates_by_key] == ["gates.fidelity/shape.0", "gates.fidelity/shape.1"]
+    assert evaluator_of("privacy/membership/tpr") == "privacy/membership"
+
+
+def test_a_bound_on_the_better_side_is_noted():
+    assert gate_notes(plan(gates={"fidelity/shape": {"at_least": 0.5}}).recipe) == []
+    [note] = gate_notes(plan(gates={"fidelity/shape": {"at_most": 0.5}}).recipe)
+    assert note.startswith("gates.fidelity/shape: higher is better")
+    [note] = gate_notes(plan(gates={"privacy/copies": {"at_least": 0.5}}).recipe)
+    assert note.startswith("gates.privacy/copies: lower is better")
+
+
 def test_the_same_recipe_gives_the_same_plan():
     assert plan() == plan()
 
@@ -103,6 +119,9 @@ def test_only_a_change_of_rows_or_seed_is_a_patch():
         ({"gates": {"fidelity/sharpe": {"at_least": 1}}}, "did you mean fidelity/shape"),
         ({"scores": ["fidelity/frechet"]}, "measures image"),
         ({"gates": {"fidelity/shape": {"at_least": 0.5, "of": "normalised"}}}, "has no floor"),
+        ({"gates": {"fidelity/shape": [{"at_least": 0.5}, {"at_least": 0, "of": "normalised"}]}}, "has no floor"),
+        ({"gates": {"privacy/copies/exct": {"at_most": 0.1}}}, "gives no score privacy/copies/exct"),
+        ({"source": {**BASE["source"], "protected": "town"}}, "no column town"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_fitted(change, words):
