@@ -3,84 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from synthmill.columns import Column
 from synthmill.features import amounts, measurable
+from synthmill.scoring.bins import make_axis
 
-BINS = 20
 LABELS = 20
 MINIMUM_REAL = 5  # a label that only real rows show is named from here on
 
 
 class Histogram(BaseModel):
-    """Counts of one column: `bins[i]` holds `synthetic[i]` and `real[i]` rows."""
+    """Counts of one column: `bins[i]` holds `synthetic[i]` and `real[i]` rows, and is written `ticks[i]` where there is little room."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str
     kind: str
     bins: tuple[str, ...]
+    ticks: tuple[str, ...]
     synthetic: tuple[int, ...]
     real: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Bin:
+    name: str
+    tick: str
+    synthetic: int
+    real: int
+
+
 def histograms(synthetic: pa.Table, real: pa.Table, columns: Sequence[Column]) -> tuple[Histogram, ...]:
-    """One per column that can be counted, in their order; empty bins at the ends and absent cells are left out."""
+    """One per column that can be counted, in their order; bins that are empty on both sides are left out at the ends."""
     return tuple(_histogram(synthetic[c.name], real[c.name], c) for c in measurable(columns))
 
 
 def _histogram(synthetic: pa.ChunkedArray, real: pa.ChunkedArray, column: Column) -> Histogram:
-    names, counts = (_labels if column.is_discrete else _bins)(synthetic, real)
-    missing = (synthetic.null_count, real.null_count)
-    rows = [(name, *count) for name, count in zip([*names, "missing"], [*counts, missing], strict=True)]
-    shown = [row for row in rows if row[1] or row[2]]
-    bins, left, right = zip(*shown, strict=True) if shown else ((), (), ())
-    return Histogram(column=column.name, kind=column.kind, bins=bins, synthetic=left, real=right)
+    counted = (_labels if column.is_discrete else _bins)(synthetic, real)
+    shown = [*counted, *_unless_empty(_Bin("missing", "missing", synthetic.null_count, real.null_count))]
+    return Histogram(
+        column=column.name,
+        kind=column.kind,
+        bins=tuple(one.name for one in shown),
+        ticks=tuple(one.tick for one in shown),
+        synthetic=tuple(one.synthetic for one in shown),
+        real=tuple(one.real for one in shown),
+    )
 
 
-def _bins(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> tuple[list[str], list[tuple[int, int]]]:
-    """Equal bins over the range of the synthetic values; real values outside are counted as below and above."""
-    known = [values[np.isfinite(values)] for values in map(amounts, (synthetic, real))]
-    if not len(known[0]):
-        return ["known"], [(0, len(known[1]))]
-    edges = np.unique(np.linspace(known[0].min(), known[0].max(), BINS + 1))
-    if len(edges) == 1:
-        edges = np.repeat(edges, 2)
-    inner = [np.histogram(values, edges)[0] for values in known]
-    below = (0, int((known[1] < edges[0]).sum()))
-    above = (0, int((known[1] > edges[-1]).sum()))
-    shown = _written(edges, synthetic.type)
-    names = [
-        f"below {shown[0]}",
-        *(f"{low} to {high}" for low, high in pairwise(shown)),
-        f"above {shown[-1]}",
-    ]
-    return names, [below, *((int(s), int(r)) for s, r in zip(*inner, strict=True)), above]
+def _bins(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> list[_Bin]:
+    """Round bins over the range of most synthetic values; what lies outside is counted as below and above."""
+    sides = [values[np.isfinite(values)] for values in map(amounts, (synthetic, real))]
+    if not len(sides[0]):
+        return [_Bin("known", "known", 0, len(sides[1]))]
+    axis = make_axis(sides[0], synthetic.type)
+    spikes = [[int((values == spike).sum()) for values in sides] for spike in axis.spikes]
+    rest = [values[~np.isin(values, axis.spikes)] for values in sides]
+    places = [np.searchsorted(axis.edges, values, side="right") for values in rest]  # 0 is below, the last one above
+    counts = [np.bincount(place, minlength=len(axis.edges) + 1).tolist() for place in places]
+    first, last = axis.starts[0], axis.starts[-1]
+    names = [f"below {first}", *axis.names, f"{last} and above"]
+    ticks = [f"< {first}", *axis.starts[:-1], f"≥ {last}"]
+    bins = [_Bin(*one) for one in zip(names, ticks, *counts, strict=True)]
+    single = [_Bin(f"exactly {name}", f"= {name}", *n) for name, n in zip(axis.spike_names, spikes, strict=True)]
+    for spike, one in reversed(list(zip(axis.spikes, single, strict=True))):
+        bins.insert(int(np.searchsorted(axis.edges, spike, side="right")), one)  # before the bin that it lies in
+    held = [i for i, one in enumerate(bins) if one.synthetic or one.real]
+    return bins[held[0] : held[-1] + 1]
 
 
-def _written(edges: NDArray[np.float64], dtype: pa.DataType) -> list[str]:
-    if not pa.types.is_temporal(dtype):
-        return [f"{edge:.4g}" for edge in edges]
-    whole = pa.array(np.round(edges).astype(np.int64))
-    dated = whole.cast(pa.int32()) if dtype.bit_width == 32 else whole
-    return [str(value)[:16] for value in dated.cast(dtype).to_pylist()]
+def _unless_empty(one: _Bin) -> list[_Bin]:
+    return [one] if one.synthetic or one.real else []
 
 
-def _labels(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> tuple[list[str], list[tuple[int, int]]]:
+def _labels(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> list[_Bin]:
     """The commonest labels, and the others together."""
     left, right = _counts(synthetic), _counts(real)
     named = [label for label in {**left, **right} if label in left or right[label] >= MINIMUM_REAL]
     named = sorted(named, key=lambda label: (-left.get(label, 0) - right.get(label, 0), label))[:LABELS]
     counts = [(left.get(label, 0), right.get(label, 0)) for label in named]
     others = (sum(left.values()) - sum(c[0] for c in counts), sum(right.values()) - sum(c[1] for c in counts))
-    return [*named, "other"], [*counts, others]
+    bins = [_Bin(name, name, *count) for name, count in zip(named, counts, strict=True)]
+    return [*bins, *_unless_empty(_Bin("other", "other", *others))]
 
 
 def _counts(values: pa.ChunkedArray) -> dict[str, int]:
