@@ -64,7 +64,7 @@ def rows_of(modality: str, seed: int, rows: int = ROWS) -> pa.Table:
 
 
 def harmed(modality: str, share: float) -> pa.Table:
-    """Rows of which the last `share` are nonsense: shuffled columns and shifted amounts, or noise."""
+    """Rows of which the last `share` are nonsense: shuffled columns, shifted amounts and missing cells, or noise."""
     good, bad = rows_of(modality, seed=3), rows_of(modality, seed=4)
     rng = np.random.default_rng(5)
     if modality == "image":
@@ -76,6 +76,7 @@ def harmed(modality: str, share: float) -> pa.Table:
         bad = pa.table({name: bad[name].take(rng.permutation(ROWS)) for name in bad.column_names})
         bad = bad.set_column(2, "count", pa.array(bad["count"].to_numpy() + 8))
         bad = bad.set_column(4, "label", pa.array(["other"] * ROWS))
+        bad = bad.set_column(5, "flag", pa.array(bad["flag"].to_numpy(), mask=np.arange(ROWS) % 3 == 0))
     kept = round(ROWS * (1 - share))
     return pa.concat_tables([good.slice(0, kept), bad.slice(kept)])
 
