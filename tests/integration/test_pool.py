@@ -5,7 +5,9 @@ import copy
 import pytest
 import ray
 from support.noise_jobs import never, noise_job, same_rows, train_table
+from support.squares import Squares
 
+from synthmill.child import Failure
 from synthmill.errors import FitError, Interrupted, RunError, StorageError
 from synthmill.inline import Inline
 from synthmill.job_run import JobRun
@@ -137,3 +139,28 @@ def test_nothing_of_ray_is_written_into_the_staging_folder(tmp_path, pool):
     job = noise_job(tmp_path, rows=300)
     job.generate(pool)
     assert list(job.state.shards.rglob(".tmp-*")) == []
+
+
+def spread(engine, folder, tasks, *, should_stop=never):
+    return engine.map(Squares, str(folder), tasks, progress=lambda *_: None, should_stop=should_stop)
+
+
+def test_tasks_on_actors_come_back_in_order_whatever_befalls_them(tmp_path, pool):
+    """Evaluators are spread this way: one that raises or kills its actor costs its own score alone."""
+    first, unlucky, met_once, deadly, last = spread(pool, tmp_path, [3, 13, 100, 99, 4])
+    assert (first[0], met_once[0], last[0]) == (9, 10_000, 16)
+    assert isinstance(unlucky, Failure)
+    assert unlucky.summary == "ValueError: unlucky"
+    assert deadly.summary.startswith("lost 2 times: the actor died")
+
+
+def test_actors_are_kept_for_the_next_task(tmp_path, pool):
+    found = spread(pool, tmp_path, list(range(8)))
+    assert [square for square, _, _ in found] == [n * n for n in range(8)]
+    assert len({pid for _, pid, _ in found}) == 2
+    assert max(made for _, _, made in found) >= 4
+
+
+def test_should_stop_ends_tasks(tmp_path, pool):
+    with pytest.raises(Interrupted):
+        spread(pool, tmp_path, [1], should_stop=lambda: True)

@@ -1,29 +1,11 @@
 import os
-import signal
-from pathlib import Path
 
 import pytest
+from support.squares import Squares
 
 from synthmill.child import Failure
 from synthmill.errors import Interrupted
 from synthmill.fan_out import fan_out
-
-
-class Squares:
-    """Made once a process; a task of 13 raises, 99 kills its process, 100 the first process that meets it."""
-
-    def __init__(self, folder):
-        self._folder = Path(folder)
-        self._made = 0
-
-    def __call__(self, task):
-        self._made += 1
-        if task == 13:
-            raise ValueError("unlucky")
-        if task == 99 or (task == 100 and not (self._folder / "met").exists()):
-            (self._folder / "met").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return task * task, os.getpid(), self._made
 
 
 def run(folder, tasks, *, processes=2, should_stop=lambda: False, progress=lambda *_: None):
