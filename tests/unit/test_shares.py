@@ -1,10 +1,10 @@
-"""Wilson's interval: its quadratic, its ends and its coverage."""
+"""Wilson's and Newcombe's intervals: closed forms, ends, published values and coverage."""
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from synthmill.shares import wilson
+from synthmill.shares import newcombe, wilson
 
 Z = 1.959963984540054
 
@@ -37,3 +37,22 @@ def test_more_than_all_or_less_than_none_is_refused(rows):
 def test_it_covers_the_truth_about_as_often_as_it_says(share):
     covered = sum(binom.pmf(k, 500, share) for k in range(501) if wilson(k, 500)[0] <= share <= wilson(k, 500)[1])
     assert 0.93 <= covered <= 0.98
+
+
+def test_less_confidence_is_a_narrower_interval():
+    assert wilson(37, 100, confidence=0.5)[0] > wilson(37, 100)[0]
+    assert newcombe(37, 100, 20, 90, confidence=0.5)[0] > newcombe(37, 100, 20, 90)[0]
+
+
+@pytest.mark.parametrize(
+    ("counts", "published"),
+    [((56, 70, 48, 80), (0.0524, 0.3339)), ((9, 10, 3, 10), (0.1705, 0.8090)), ((10, 10, 0, 20), (0.6791, 1.0))],
+)
+def test_a_difference_has_the_interval_that_newcombe_published(counts, published):
+    """Newcombe 1998, table II, method 10, examples a, b and g."""
+    assert newcombe(*counts) == pytest.approx(published, abs=5e-5)
+
+
+def test_a_difference_turned_round_has_the_interval_turned_round():
+    low, high = newcombe(30, 100, 12, 80)
+    assert newcombe(12, 80, 30, 100) == pytest.approx((-high, -low))
