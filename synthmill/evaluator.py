@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from synthmill.columns import Modality, Schema
 
 Direction = Literal["higher", "lower"]
+Against = Literal["holdout", "train", "both"]
 Interval = tuple[float, float]
 Status = Literal["ok", "undetermined", "failed"]
 
@@ -76,7 +77,9 @@ class Evaluator(ABC):
     version: ClassVar[int]
     scores: ClassVar[Mapping[str, Direction]]  # every score it gives, by its name below the key, and where better lies
     remedy: ClassVar[str]  # one or two sentences for the report: what to do when it is bad
-    against: ClassVar[Literal["holdout", "train"]] = "holdout"  # privacy compares with train
+    against: ClassVar[Against] = (
+        "holdout"  # privacy compares with train, or asks which of two equal sides is nearer: both
+    )
     has_floor: ClassVar[bool] = True  # privacy has none
     from_ceiling: ClassVar[bool] = False  # more is not better: scored is the distance to the ceiling's own value
     needs_target: ClassVar[bool] = False
@@ -92,7 +95,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
-        """Compare `measured` with the reference that `against` names. Deterministic in its inputs and seed."""
+        """Compare `measured` with what `against` names. Deterministic in its inputs and seed."""
 
 
 class Score(BaseModel):

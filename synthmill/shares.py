@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import math
+
 from synthmill.evaluator import Interval
 
 
@@ -34,3 +36,13 @@ def newcombe(rows: int, of: int, less: int, less_of: int, *, confidence: float =
     return value - math.hypot(share - low, less_high - less_share), value + math.hypot(
         high - share, less_share - less_low
     )
+
+
+def wilson_share(share: float, rows: float) -> Interval:
+    """The same of a share among `rows` that need not be whole: the effective number of rows that are no independent votes."""
+    from scipy.special import ndtri
+
+    z2 = float(ndtri(0.975)) ** 2
+    centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
+    reach = math.sqrt(z2 * share * (1 - share) / rows + (z2 / (2 * rows)) ** 2) / (1 + z2 / rows)
+    return centre - reach, centre + reach

@@ -56,3 +56,13 @@ def test_a_difference_has_the_interval_that_newcombe_published(counts, published
 def test_a_difference_turned_round_has_the_interval_turned_round():
     low, high = newcombe(30, 100, 12, 80)
     assert newcombe(12, 80, 30, 100) == pytest.approx((-high, -low))
+
+
+@pytest.mark.parametrize(("rows", "of"), [(0, 10), (37, 100), (100, 100)])
+def test_a_share_of_whole_rows_has_the_interval_of_their_count(rows, of):
+    assert wilson_share(rows / of, of) == pytest.approx(wilson(rows, of), abs=1e-12)
+
+
+def test_fewer_effective_rows_make_a_wider_interval():
+    (low, high), (inner_low, inner_high) = wilson_share(0.3, 50.5), wilson_share(0.3, 200)
+    assert low < inner_low < 0.3 < inner_high < high
