@@ -85,7 +85,7 @@ def each_pair(columns: int) -> Iterator[tuple[int, int]]:
 
 def column_means(values: Matrix) -> NDArray[np.float64]:
     """The mean over each column's pairs of a symmetric matrix (columns, columns); its diagonal is not read."""
-    return (values.sum(axis=1) - np.diag(values)) / (len(values) - 1)
+    return np.asarray((values.sum(axis=1) - np.diag(values)) / (len(values) - 1))
 
 
 def worst_pairs(names: Sequence[str], values: Matrix, **others: Matrix) -> pa.Table:
@@ -94,7 +94,8 @@ def worst_pairs(names: Sequence[str], values: Matrix, **others: Matrix) -> pa.Ta
     worst = np.argsort(values[left, right], kind="stable")[:SHOWN_PAIRS]
     left, right = left[worst], right[worst]
     numbers = {name: rounded(matrix[left, right]) for name, matrix in {"value": values, **others}.items()}
-    return pa.table({"left": [names[i] for i in left], "right": [names[i] for i in right], **numbers})
+    ends = {"left": [names[i] for i in left.tolist()], "right": [names[i] for i in right.tolist()]}
+    return pa.table({**ends, **numbers})
 
 
 def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -111,10 +111,12 @@ def _dependence_similarity(
 ) -> float:
     """The mean over each of `columns`, which have missing cells, beside each other column; 1 where there is no other."""
     others = measurable(schema.columns)
+    is_other = np.array([[column.name != other.name for column in columns] for other in others], dtype=np.bool_)
+    if not is_other.any():
+        return 1.0
     coded = code_columns(*tables, others)
     synthetic, real = (_dependences(flags, coded, side) for side, flags in enumerate(sides))
-    is_other = np.array([[column.name != other.name for column in columns] for other in others])
-    return 1 - float(np.abs(synthetic - real)[is_other].mean()) if is_other.any() else 1.0
+    return 1 - float(np.abs(synthetic - real)[is_other].mean())
 
 
 def _dependences(flags: Flags, coded: Coded, side: int) -> Matrix:
@@ -134,7 +136,7 @@ def _column_shares(names: Sequence[str], sides: Sides) -> pa.Table:
 def _pattern_shares(names: Sequence[str], patterns: NDArray[np.bool_], counts: NDArray[np.intp]) -> pa.Table:
     common = np.argsort(-counts.sum(axis=0), kind="stable")[:SHOWN_PATTERNS]
     common = common[counts[:, common].sum(axis=0) >= RARE_ROWS]
-    words = [_in_words([names[i] for i in np.flatnonzero(pattern)]) for pattern in patterns[common]]
+    words = [_in_words([names[i] for i in np.flatnonzero(pattern).tolist()]) for pattern in patterns[common]]
     others = counts.sum(axis=1) - counts[:, common].sum(axis=1)
     synthetic, real = (_shares(np.append(counts[side, common], others[side]), counts[side].sum()) for side in (0, 1))
     return pa.table({"pattern": [*words, "others"], "synthetic": synthetic, "real": real})

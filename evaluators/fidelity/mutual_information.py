@@ -70,7 +70,7 @@ def _entropy(counts: NDArray[np.intp], terms: NDArray[np.float64]) -> NDArray[np
     """In nats, of each side, shape (2,): log n - sum(c log c) / n."""
     counts = counts.reshape(2, -1)
     rows = counts.sum(axis=1)
-    return np.log(rows) - terms[counts].sum(axis=1) / rows
+    return np.asarray(np.log(rows) - terms[counts].sum(axis=1) / rows)
 
 
 def _entropy_terms(rows: int) -> NDArray[np.float64]:
