@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from synthmill.shares import newcombe, wilson
+from synthmill.shares import newcombe, wilson, wilson_share
 
 Z = 1.959963984540054
 
