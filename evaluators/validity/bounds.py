@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from evaluators.validity._checks import Broken, as_mask, sound_share
 from synthmill.columns import Modality, Schema
-from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, References
+from synthmill.evaluator import Against, Direction, Evaluator, Measured, Measurement, References
 from synthmill.features import measurable
 
 
@@ -30,7 +30,7 @@ class Bounds(Evaluator):
     remedy: ClassVar[str] = (
         "Write the bounds of the columns named as rules (age >= 17), so that rows outside are rejected. Where many are, the fit is short."
     )
-    against: ClassVar[Literal["holdout", "train"]] = "train"
+    against: ClassVar[Against] = "train"
     has_floor: ClassVar[bool] = False
     replicates: ClassVar[int] = 0
 

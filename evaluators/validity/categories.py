@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from evaluators.validity._checks import Broken, as_mask, sound_share
 from synthmill.columns import Modality, Schema
-from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, References
+from synthmill.evaluator import Against, Direction, Evaluator, Measured, Measurement, References
 from synthmill.features import measurable
 
 
@@ -31,7 +31,7 @@ class Categories(Evaluator):
         "The generator makes up labels: allow those of train alone by a rule (sex IN ('F', 'M')), or give the columns named the kind "
         "category, of which most generators draw train's labels."
     )
-    against: ClassVar[Literal["holdout", "train"]] = "train"
+    against: ClassVar[Against] = "train"
     has_floor: ClassVar[bool] = False
     replicates: ClassVar[int] = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evaluators.validity._checks import Broken, as_mask, sound_share
 from synthmill.columns import Modality, Schema
-from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, References
+from synthmill.evaluator import Against, Direction, Evaluator, Measured, Measurement, References
 from synthmill.features import measurable
 
 ROWS_A_VALUE = 5  # train rows a value of the determinant, on average; with fewer, rows that stand twice look like a law
@@ -45,7 +45,7 @@ class Dependencies(Evaluator):
         "Leave the dependent column out of the source and add it after the run, as the determinant gives it, or reject by a rule the rows"
         " that contradict it."
     )
-    against: ClassVar[Literal["holdout", "train"]] = "train"
+    against: ClassVar[Against] = "train"
     has_floor: ClassVar[bool] = False
     replicates: ClassVar[int] = 0
 
