@@ -10,17 +10,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from synthmill import ad_hoc
 from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
-    from synthmill.console import Reporter
     from synthmill.outcome import Outcome
     from synthmill.run import RunRequest
     from synthmill.store.workspace import Workspace
@@ -173,12 +171,13 @@ def run(
 def _run_inline(
     request: RunRequest, workspace: Workspace, workers: int | None
 ) -> tuple[Outcome | None, SynthmillError | None]:
+    from synthmill.console import reporting
     from synthmill.inline import Inline
     from synthmill.run import Run
     from synthmill.stop import StopFlag
 
     stop, outcome = StopFlag(), None
-    with _reporter() as reporter, stop.listening(), Run(request, workspace, reporter, stop) as run, Inline() as engine:
+    with reporting() as reporter, stop.listening(), Run(request, workspace, reporter, stop) as run, Inline() as engine:
         try:
             plan = run.prepare()
             for model in plan.models:
@@ -202,8 +201,9 @@ def _run_flow(
         typer.echo("prefect: the embedded server, which takes a few seconds to start", err=True)
     with connect(workspace.state) as connection:  # says where the API is, so before Prefect is imported
         from flows.synthesize import SESSION, Session, synthesize, unforeseen
+        from synthmill.console import reporting
 
-        with _reporter() as reporter:
+        with reporting() as reporter:
             session = Session(reporter, on_started=connection.run_file.record, workers=workers)
             token = SESSION.set(session)
             try:
@@ -223,17 +223,6 @@ def _run_flow(
         return session.outcome, session.error
 
 
-@contextmanager
-def _reporter() -> Iterator[Reporter]:
-    from synthmill.console import LiveReporter, PlainReporter
-
-    if sys.stderr.isatty():
-        with LiveReporter() as live:
-            yield live
-    else:
-        yield PlainReporter()
-
-
 def _show(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         typer.echo(outcome.model_dump_json())
@@ -242,6 +231,9 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
     for line in outcome_lines(outcome):
         typer.echo(line)
+
+
+app.add_typer(ad_hoc.commands)
 
 
 @app.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -70,6 +70,16 @@ class LiveReporter:
         if task not in self._tasks:
             self._tasks[task] = self._bars.add_task(task, total=total, note=note)
         self._bars.update(self._tasks[task], completed=done, total=total, note=note)  # type: ignore[arg-type]
+
+
+@contextmanager
+def reporting() -> Iterator[Reporter]:
+    """Bars where stderr is a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
+        with LiveReporter() as live:
+            yield live
+    else:
+        yield PlainReporter()
 
 
 def duration(seconds: float) -> str:

@@ -58,6 +58,13 @@ def write_jobs(plan: Plan, state: State, folder: Path, progress: Progress) -> tu
     return tuple(readers[job.index].counts() for job in plan.jobs)
 
 
+def job_rows(job: JobPlan, accept: Accept, state: State) -> Iterator[pa.Table]:
+    """A job's accepted rows with provenance, in the order of the dataset, a row group at a time."""
+    rows = _Interleaved(job, accept, state)
+    for start in range(0, job.rows, ROW_GROUP_ROWS):
+        yield rows.take(min(ROW_GROUP_ROWS, job.rows - start))
+
+
 def _write_file(path: Path, rows: _Interleaved, size: int) -> Iterator[int]:
     """Write one file; yields the rows of each row group once it is written."""
     with pq.ParquetWriter(path, rows.schema, compression=_COMPRESSION, compression_level=_COMPRESSION_LEVEL) as writer:

@@ -36,6 +36,20 @@ def publish_bytes(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
 
 
+@contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """A file aside for the block to write; at its end it is flushed and takes the name `path`, and when it raises it is gone."""
+    aside = aside_of(path)
+    with storage_errors(path):
+        try:
+            yield aside
+            _sync_file(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
 def publish_json(path: Path, content: Mapping[str, object]) -> None:
     """Write JSON with sorted keys, so that equal content is equal bytes."""
     publish_bytes(path, (json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n").encode())

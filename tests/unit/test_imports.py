@@ -14,7 +14,20 @@ PACKAGES = ("synthmill", "generators", "evaluators", "flows")
 LAYERS = [
     {"console", "errors", "fingerprint", "seeds", "stop"},
     {"columns", "conditions", "dtypes", "pixels", "problems", "settings", "spec"},
-    {"codecs", "evaluator", "features", "generator", "neighbours", "recipe_file", "rows", "rules", "shares"},
+    {
+        "codecs",
+        "evaluator",
+        "features",
+        "generator",
+        "neighbours",
+        "prediction",
+        "ranges",
+        "recipe_file",
+        "rows",
+        "rules",
+        "shares",
+        "trees",
+    },
     {"registry", "sources"},
     {"measures"},
     {"plan"},
@@ -22,9 +35,10 @@ LAYERS = [
     {"child", "dispatch", "engine", "fan_out", "inline", "job_run", "outcome", "pool", "resolve"},
     {"report"},
     {"candidates", "words"},
-    {"publish"},
-    {"run"},
+    {"loose", "pictures", "publish", "row_files"},
+    {"preview", "run", "sample"},
     {"dry_run", "summary"},
+    {"ad_hoc"},
     {"cli"},
 ]
 # Heavy packages, and the only places that may import them.
@@ -34,7 +48,7 @@ ONLY_IN = {
     "dvc": ("synthmill/store/dvc",),
     "torch": ("generators/", "synthmill/codecs/", "evaluators/", "synthmill/work.py"),
     "duckdb": ("synthmill/rules.py",),
-    "typer": ("synthmill/cli.py",),
+    "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py"),
 }
 LEAF_MAY_IMPORT = {
     "generators": ("synthmill.", "generators.nets"),

@@ -1,0 +1,101 @@
+"""Rows of a job outside of a run: from its fitted model into a folder that its user throws away, as preview and sample do.
+
+They are the rows that a run makes of the same job: one stream, the same rules and filters, the same order.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from synthmill.console import Reporter, duration
+from synthmill.engine import ShouldStop
+from synthmill.inline import Inline
+from synthmill.job_run import JobRun
+from synthmill.plan import JobPlan, ModelPlan, Plan
+from synthmill.resolve import Real
+from synthmill.spec import Recipe
+from synthmill.store.assemble import job_rows
+from synthmill.store.models import read_model
+from synthmill.store.state import State
+from synthmill.words import FitWords, generate_words
+from synthmill.work import FitTask, FittedModel, make_kit
+
+Files = Mapping[str, bytes]  # of a fitted model
+
+
+@dataclass(frozen=True, slots=True)
+class LooseJobs:
+    """The jobs of a plan, made one at a time in processes of their own; nothing is written into state."""
+
+    plan: Plan
+    real: Real
+    state: State
+    reporter: Reporter
+    should_stop: ShouldStop
+
+    def model(self, job: JobPlan) -> ModelPlan:
+        """The model that the job samples from."""
+        return next(model for model in self.plan.models if model.fingerprint == job.model)
+
+    def find(self, job: JobPlan) -> Files | None:
+        """The job's model as state holds it; None where it is still to fit."""
+        if not self.model(job).trains:
+            return {}
+        found = read_model(self.state.model(job.model))
+        return None if found is None else found[1]
+
+    def fit(self, job: JobPlan) -> FittedModel:
+        """Fit the job's model and keep it in memory alone."""
+        task = f"fit {job.generator}"
+        work = FitTask(self.model(job), self.plan.source.schema_, self.plan.recipe.seed, "cpu")
+        with Inline() as engine:
+            fitted = engine.fit(work, self.real.parts.train, FitWords(self.reporter, task), self.should_stop)
+        self.reporter.say(f"{task}: done, {fitted.report.steps:,} steps in {duration(fitted.seconds)}")
+        return fitted
+
+    @contextmanager
+    def made(self, job: JobPlan, files: Files) -> Iterator[MadeJob]:
+        """The job's accepted rows, on disk for the block; raises AcceptanceError and ShardError as a run does."""
+        recipe, task = self.plan.recipe, f"generate {job.index} {job.generator}"
+        kit = make_kit(
+            job,
+            files,
+            self.plan.source.schema_,
+            self.real.parts.train,
+            rules=recipe.rules,
+            reject_copies=recipe.accept.copies_of_train == "reject",
+            device="cpu",
+        )
+        with tempfile.TemporaryDirectory(prefix="synthmill-") as folder, Inline() as engine:
+            state = State(Path(folder))
+            run = JobRun(job, recipe.accept, state, workers=engine.workers)
+            try:
+                engine.generate(
+                    run,
+                    kit,
+                    state.shards,
+                    lambda p: self.reporter.progress(task, p.rows, p.of, generate_words(p)),
+                    self.should_stop,
+                )
+                yield MadeJob(run.rejects, lambda: job_rows(job, recipe.accept, state))
+            finally:
+                run.close()
+
+
+@dataclass(frozen=True, slots=True)
+class MadeJob:
+    """A job's rows on disk: `read` gives them in order with provenance, a few thousand at a time; `rejects` by reason."""
+
+    rejects: Mapping[str, int]
+    read: Callable[[], Iterator[pa.Table]]
+
+
+def unmeasured(recipe: Recipe) -> Recipe:
+    """The recipe with nothing to score, which changes no row and spares the imports."""
+    return recipe.model_copy(update={"scores": (), "gates": {}})
