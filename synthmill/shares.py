@@ -37,7 +37,7 @@ def newcombe(rows: int, of: int, less: int, less_of: int, *, confidence: float =
 
 
 def wilson_share(share: float, rows: float) -> Interval:
-    """Wilson's interval at 95 % of a share among `rows` that need not be whole: of rows that are no independent votes, the effective number."""
+    """Wilson's interval at 95 % of a share among `rows` that need not be whole: the effective number of dependent ones."""
     from scipy.special import ndtri
 
     z2 = float(ndtri(0.975)) ** 2
