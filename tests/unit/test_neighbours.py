@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 from support.tables import MIXED, mixed
 
-from synthmill import neighbours
 from synthmill.columns import Column, Schema
 from synthmill.errors import SourceError
 from synthmill.features import amounts
 from synthmill.neighbours import Space, nearest
+from synthmill.neighbours import mixed as blocks
 
 COLUMNS = MIXED.columns
 
@@ -49,8 +49,8 @@ def all_pairs(metric, queries, points, train):
 @pytest.mark.parametrize("metric", ["gower", "l1"])
 @pytest.mark.parametrize("k", [1, 3])
 def test_nearest_is_what_all_pairs_say(metric, k, monkeypatch):
-    monkeypatch.setattr(neighbours, "_QUERIES", 7)  # so that rows lie in many blocks, the last ones cut short
-    monkeypatch.setattr(neighbours, "_POINTS", 11)
+    monkeypatch.setattr(blocks, "_QUERIES", 7)  # so that rows lie in many blocks, the last ones cut short
+    monkeypatch.setattr(blocks, "_POINTS", 11)
     train, queries, points = mixed(50, seed=0), mixed(40, seed=1), mixed(60, seed=2)
     space = Space.fit(metric, COLUMNS, train, queries, points)
     found = nearest(space.encode(queries), space.encode(points), k)
@@ -60,7 +60,7 @@ def test_nearest_is_what_all_pairs_say(metric, k, monkeypatch):
 
 
 def test_a_row_is_no_neighbour_of_itself_where_that_is_asked(monkeypatch):
-    monkeypatch.setattr(neighbours, "_POINTS", 16)
+    monkeypatch.setattr(blocks, "_POINTS", 16)
     table = mixed(50)
     space = Space.fit("gower", COLUMNS, table)
     rows = space.encode(table)
@@ -72,7 +72,7 @@ def test_a_row_is_no_neighbour_of_itself_where_that_is_asked(monkeypatch):
 
 
 def test_of_equally_near_points_the_first_is_found(monkeypatch):
-    monkeypatch.setattr(neighbours, "_POINTS", 4)
+    monkeypatch.setattr(blocks, "_POINTS", 4)
     column = Column(name="label", kind="category", dtype="string")
     points = pa.table({"label": ["b", "a", "b", "a", "a", "a", "b"]})
     space = Space.fit("gower", [column], points)

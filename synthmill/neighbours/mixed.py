@@ -1,10 +1,6 @@
-"""The nearest rows of a table: exact, in blocks that fit a core's cache, so that memory is the same for any number of rows.
+"""Nearest rows of tables of numbers and labels: every pair is compared, in blocks that fit a core's cache.
 
-    space = Space.fit("gower", columns, train, candidate)  # what a column weighs is measured on train
-    found = nearest(space.encode(candidate), space.encode(train), k=2)
-    found.distances, found.indices  # (rows, 2) each, nearest first
-
-Every pair is compared. On mixed columns that beats search trees, which lose their bounds where most columns are labels.
+On mixed columns that beats search trees, which lose their bounds where most columns are labels.
 """
 
 from __future__ import annotations
@@ -21,6 +17,7 @@ from numpy.typing import NDArray
 from synthmill.columns import Column
 from synthmill.errors import SourceError
 from synthmill.features import amounts, measurable
+from synthmill.neighbours.best import Neighbours, Shortlist
 
 Metric = Literal["gower", "l1"]
 Codes = NDArray[np.unsignedinteger]
@@ -90,31 +87,20 @@ class Points:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """For each query its nearest points, nearest first; of equally near ones the lower index first.
-
-    `distances` (queries, k) float64, good to 1e-6; `indices` (queries, k) int64 into the points.
-    """
-
-    distances: NDArray[np.float64]
-    indices: NDArray[np.int64]
-
-
 def nearest(queries: Points, points: Points, k: int, *, exclude: Literal["self"] | None = None) -> Neighbours:
-    """The k nearest points of each query, all pairs compared. `exclude="self"`: query i never finds point i (`queries` are `points`)."""
+    """The k nearest points of each query, distances good to 1e-6.
+
+    `exclude="self"`: query i never finds point i (`queries` are `points`).
+    """
     if queries.space is not points.space:
         raise ValueError("queries and points must be encoded by one and the same Space")
     if points.rows - (exclude is not None) < k:
         raise ValueError(f"{k} neighbours asked for, and only {points.rows} points to find them among")
-    best = Neighbours(np.full((queries.rows, k), np.inf), np.zeros((queries.rows, k), np.int64))
-    blocks = _Blocks.of(queries, points)
+    own = None if exclude is None else np.arange(queries.rows)
+    best, blocks = Shortlist(queries.rows, k), _Blocks.of(queries, points)
     for top in range(0, queries.rows, _QUERIES):
         for left in range(0, points.rows, _POINTS):
-            sums = blocks.sums_at(top, left)
-            if exclude is not None:
-                _forget_self(sums, top, left)
-            _keep_nearest(best, sums, top, left)
+            best.admit(blocks.sums_at(top, left), top, left, own)
     return Neighbours(best.distances / len(points.space.columns), best.indices)
 
 
@@ -208,27 +194,3 @@ class _Blocks:
 def _ends_apart(x: NDArray[np.float32], y: NDArray[np.float32]) -> bool:
     """Some two values of x and y may differ by more than 1."""
     return bool(np.ptp(np.concatenate([x, y])) > 1)
-
-
-def _forget_self(sums: NDArray[np.float32], top: int, left: int) -> None:
-    """Put row i of the table infinitely far from itself; the block begins at (top, left)."""
-    same = np.arange(max(top, left), min(top + sums.shape[0], left + sums.shape[1]))
-    sums[same - top, same - left] = np.inf
-
-
-def _keep_nearest(best: Neighbours, sums: NDArray[np.float32], top: int, left: int) -> None:
-    """Let the block's points in among the best of its queries. Blocks come from left to right, so that among equals the first stays."""
-    nearer = np.flatnonzero(sums.min(axis=1) < best.distances[top : top + len(sums), -1])
-    if not len(nearer):
-        return
-    rows, candidates, k = top + nearer, sums[nearer], best.distances.shape[1]
-    every, distances, indices = np.arange(len(nearer)), [best.distances[rows]], [best.indices[rows]]
-    for _ in range(min(k, candidates.shape[1])):
-        column = candidates.argmin(axis=1)
-        distances.append(candidates[every, column, None].astype(np.float64))
-        indices.append(left + column[:, None])
-        candidates[every, column] = np.inf
-    joined = np.concatenate(distances, axis=1)
-    order = np.argsort(joined, axis=1, kind="stable")[:, :k]
-    best.distances[rows] = np.take_along_axis(joined, order, axis=1)
-    best.indices[rows] = np.take_along_axis(np.concatenate(indices, axis=1), order, axis=1)
