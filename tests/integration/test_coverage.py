@@ -1,6 +1,7 @@
 """Intervals that say 95 % and mean it."""
 
 import pytest
+
 from bench.coverage import coverage
 
 
