@@ -1,0 +1,79 @@
+"""Gradient-boosted trees for the evaluators that learn: XGBoost (Chen and Guestrin, KDD 2016) on encoded tables, one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import xgboost as xgb
+
+Rows = NDArray[np.float32]  # (rows, columns), as features.encode_jointly gives them
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """XGBoost's parameters by its own names; `rounds` is the number of trees, times `num_class` where that is above 0."""
+
+    objective: str
+    rounds: int
+    max_depth: int
+    eta: float
+    subsample: float = 0.8  # below 1, so that the trees depend on the seed and an interval over seeds has its width
+    min_child_weight: float = 1.0
+    reg_lambda: float = 1.0
+    num_class: int = 0
+    tree_method: str = "hist"
+    nthread: int = 1
+
+    def with_labels(self, count: int) -> Settings:
+        """For `count` labels: one tree a round for two, one for each label and round from three on."""
+        return replace(self, objective="multi:softprob", num_class=count) if count > 2 else self
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """A fitted model of rows with these `kinds` of columns (q an amount, c codes)."""
+
+    booster: xgb.Booster
+    kinds: tuple[str, ...]
+
+    def predict(self, rows: Rows) -> NDArray[np.float32]:
+        """Amounts or chances, shape (rows,); with `num_class` chances of shape (rows, labels)."""
+        return np.asarray(self.booster.predict(_matrix(rows, None, self.kinds)))
+
+    @property
+    def gains(self) -> NDArray[np.float64]:
+        """By how much splits on each column lowered the loss in all; shape (columns,)."""
+        gains = np.zeros(len(self.kinds))
+        for name, gain in self.booster.get_score(importance_type="total_gain").items():
+            gains[int(name.removeprefix("f"))] = gain
+        return gains
+
+
+def fit_trees(
+    rows: Rows, answers: NDArray[np.float64], kinds: Sequence[str], settings: Settings, *, seed: int
+) -> Trees:
+    """Trees that answer `answers` (rows,) for `rows`; the same bits for the same input and seed."""
+    import xgboost as xgb
+
+    parameters = {**asdict(settings), "seed": seed}
+    rounds = parameters.pop("rounds")
+    if not settings.num_class:
+        parameters.pop("num_class")  # XGBoost refuses it beside an objective with one tree a round
+    return Trees(xgb.train(parameters, _matrix(rows, answers, kinds), rounds), tuple(kinds))
+
+
+def shares_of(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gains as shares of their sum; all 0 where nothing was split."""
+    return gains / (gains.sum() or 1.0)
+
+
+def _matrix(rows: Rows, answers: NDArray[np.float64] | None, kinds: Sequence[str]) -> xgb.DMatrix:
+    import xgboost as xgb
+
+    return xgb.DMatrix(rows, answers, feature_types=list(kinds), enable_categorical=True, nthread=1)
