@@ -1,0 +1,1 @@
+"""Does it treat groups as the real data does, and are all of them there?"""
