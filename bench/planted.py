@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -147,13 +148,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20, help="worlds with plants; five times as many without")
     seeds = parser.parse_args().seeds
-    worlds = {"people": simulated}
+    worlds: dict[str, Callable[[int], World]] = {"people": simulated}
     adult = Path(os.environ.get("SYNTHMILL_TEST_DATA", "../shared/data")).resolve() / "adult.csv"
     if adult.exists():
         from synthmill.sources import read
 
         found = read(adult.name, root=adult.parent, overrides={}, target="income")
-        worlds["adult"] = lambda seed: divided(found.table, found.schema, seed)
+        worlds["adult"] = partial(divided, found.table, found.schema)
     for name, world in worlds.items():
         for kind in ("exact", "jittered", "none"):
             many = 5 * seeds if kind == "none" else seeds

@@ -129,7 +129,7 @@ class _Label:
     def coordinates(self, cells: pa.ChunkedArray) -> Coordinates:
         """All labels that train does not have lie at one place below those that it has."""
         codes = pc.fill_null(pc.index_in(cells, value_set=self.values), -1)
-        return _APART * codes.to_numpy().astype(np.float64)
+        return np.asarray(codes.to_numpy(), dtype=np.float64) * _APART
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _Known:
     def has_near(self, rows: Coordinates) -> NDArray[np.bool_]:
         """Is there a train row no coordinate of which is further off than 1? Shape (rows,)."""
         distance, _ = self.tree.query(rows, p=np.inf, distance_upper_bound=1 + _ROUNDING)
-        return np.isfinite(distance)
+        return np.asarray(distance) < np.inf
 
 
 def _is_amount(column: Column) -> bool:
