@@ -21,7 +21,8 @@ def standard_scores(cells: pa.ChunkedArray) -> Vector:
     if not is_known.any():
         return np.full(len(values), np.nan)
     # The first value is taken off at once: a time of today leaves no room for its seconds beside the square of its mean.
-    scores = np.where(is_known, values, np.nan) - values[is_known][0]
+    # Halves, so that the largest doubles of both signs do not overflow.
+    scores = np.where(is_known, values, np.nan) / 2 - values[is_known][0] / 2
     scores /= np.nanmax(np.abs(scores)) or 1.0
     scores -= np.nanmean(scores)
     return np.asarray(scores / (np.nanstd(scores) or 1.0))
