@@ -1,0 +1,1 @@
+"""Does it show all that the real data shows?"""

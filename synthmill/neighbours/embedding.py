@@ -1,0 +1,83 @@
+"""Rows as dense vectors, for measures that were made for features of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from synthmill.columns import Column
+from synthmill.errors import SourceError
+from synthmill.features import amounts, measurable
+
+MOST_LABELS = 50  # of a column, the most frequent ones of train; the others share a coordinate
+_FURTHEST = 1e4  # standard deviations: further off, single precision would blur the rows that are not
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Amounts in standard deviations of train, with a coordinate that is 1 where the cell is missing; labels one-hot.
+
+    So two rows that differ in one label are as far apart as two draws of an amount are in the mean square: both 2. A missing amount is
+    the mean of train. Ids, text and images are left out.
+    """
+
+    columns: tuple[_Amount | _Label, ...]
+
+    @classmethod
+    def fit(cls, train: pa.Table, columns: Sequence[Column]) -> Embedding:
+        """Means, deviations and labels of train. Raises SourceError where no column is left."""
+        kept = measurable(columns)
+        if not kept:
+            raise SourceError(
+                "no column to measure distances by: all are ids, text or images",
+                hint="leave the scores that compare rows by distance out",
+            )
+        return cls(tuple((_Label if c.is_discrete else _Amount).fit(c.name, train[c.name]) for c in kept))
+
+    def __call__(self, table: pa.Table) -> NDArray[np.float32]:
+        """Vectors (rows, d)."""
+        return np.concatenate([column.coordinates(table[column.name]) for column in self.columns], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    name: str
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, name: str, cells: pa.ChunkedArray) -> _Amount:
+        known = amounts(cells)
+        known = known[np.isfinite(known)]
+        return cls(name, float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(name, 0.0, 1.0)
+
+    def coordinates(self, cells: pa.ChunkedArray) -> NDArray[np.float32]:
+        scaled = ((amounts(cells) - self.mean) / self.deviation).clip(-_FURTHEST, _FURTHEST)
+        is_missing = np.isnan(scaled)
+        return np.stack([np.where(is_missing, 0, scaled), is_missing], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    name: str
+    values: pa.Array
+
+    @classmethod
+    def fit(cls, name: str, cells: pa.ChunkedArray) -> _Label:
+        counted = pa.table({"label": cells}).group_by("label").aggregate([("label", "count")])
+        ordered = counted.sort_by([("label_count", "descending"), ("label", "ascending")])
+        return cls(name, pc.drop_null(ordered["label"]).slice(0, MOST_LABELS).combine_chunks())
+
+    def coordinates(self, cells: pa.ChunkedArray) -> NDArray[np.float32]:
+        """One for each known label, then one for all other labels and one for missing cells."""
+        other, missing = len(self.values), len(self.values) + 1
+        places = pc.fill_null(pc.index_in(cells, value_set=self.values), other)
+        places = pc.if_else(pc.is_null(cells), missing, places).to_numpy()
+        one_hot = np.zeros((len(cells), missing + 1), np.float32)
+        one_hot[np.arange(len(cells)), places] = 1
+        return one_hot
