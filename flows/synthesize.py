@@ -66,11 +66,14 @@ def synthesize(
     save: bool = False,
     place: bool = False,
     release: bool = False,
+    override: str | None = None,
 ) -> State:
-    """Run one recipe of a workspace to a candidate; place or release it where its gates pass."""
+    """Run one recipe of a workspace to a candidate; place or release it where its gates pass, or `override` says why not."""
     session = SESSION.get(None) or Session()
     session.on_started(UUID(str(runtime.flow_run.id)))
-    request = RunRequest(Path(recipe), tuple(overrides or ()), save=save, place=place, release=release)
+    request = RunRequest(
+        Path(recipe), tuple(overrides or ()), save=save, place=place, release=release, override=override
+    )
     reporter = _FlowReporter(session.reporter)
     try:
         with session.stop.listening(), Run(request, find(Path(workspace)), reporter, _Stop(session.stop)) as run:
@@ -162,7 +165,7 @@ def release(work: _Work, outcome: Outcome) -> Outcome:
         emit_event("synthmill.gate.missed", resource=resource, payload={"plan": outcome.plan, "reasons": error.what})
         raise
     if done.is_new:
-        payload = {"plan": done.plan, "version": done.version, "rows": done.rows}
+        payload = {"plan": done.plan, "version": done.version, "rows": done.rows, "override": done.override}
         emit_event("synthmill.release.created", resource=resource, payload=payload)
     return done
 

@@ -1,8 +1,11 @@
 """A plan's dataset in state, from the first file to the one that a release copies.
 
 candidates/PLAN/counts.json       what became of the candidates; written once data/ is there
+candidates/PLAN/measured/         everything that was measured
 candidates/PLAN/scores.json       scores and verdicts
+candidates/PLAN/origin.json       the plan, and where it comes from
 candidates/PLAN/dataset/          data/, README.md, report.html, croissant.json; manifest.json last: then it is complete
+candidates/PLAN/settled.json      how it left quarantine; a candidate without it waits for somebody to approve or drop it
 """
 
 from __future__ import annotations
@@ -16,18 +19,20 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from synthmill.errors import StorageError
+from synthmill.origin import Origin
 from synthmill.outcome import Scored
 from synthmill.plan import Plan
 from synthmill.report.card import make_card, make_croissant
 from synthmill.report.inputs import JobFacts, ReportInput, SourceFacts, StratumFacts, in_words
 from synthmill.report.render import render
 from synthmill.scoring import Scores
-from synthmill.scoring.gates import Verdict
+from synthmill.scoring.previous import PreviousRelease
 from synthmill.store.assemble import StratumCount, write_jobs
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
-from synthmill.store.manifest import Manifest, check, make_manifest, read_manifest
+from synthmill.store.manifest import Manifest, Override, check, make_manifest, read_manifest
+from synthmill.store.measured import read_measured, write_measured
 from synthmill.store.models import ModelReceipt, read_model
 from synthmill.store.snapshot import read_snapshot
 from synthmill.store.state import State
@@ -59,6 +64,11 @@ class Candidate:
     def is_assembled(self) -> bool:
         """All rows are in files."""
         return (self.root / "counts.json").is_file()
+
+    @property
+    def is_measured(self) -> bool:
+        """Everything is known that card and report say."""
+        return self.is_assembled and (self.root / "measured").is_dir()
 
     @property
     def is_complete(self) -> bool:
@@ -99,17 +109,42 @@ class Candidate:
             features = feature_metadata(train.schema)
             pq.write_table(train.replace_schema_metadata(features), path, compression="zstd")
 
-    def describe(self, scores: Scores, gates: tuple[Verdict, ...]) -> None:
-        """Write scores, card, report and metadata; the manifest last."""
-        scored = Scored(scores=scores.scores, by_job=scores.by_job, gates=gates)
+    def keep(self, scores: Scores) -> None:
+        """Store what was measured, so that the candidate can be described again without a measurement."""
+        write_measured(self.root / "measured", scores)
+
+    def measured(self) -> Scores:
+        """What was measured."""
+        return read_measured(self.root / "measured")
+
+    def describe(self, scored: Scored, previous: PreviousRelease | None, origin: Origin) -> None:
+        """Write scores, card, report and metadata; the manifest last, and taken away first where there is one."""
+        for stale in (self.folder / MANIFEST, self._settled):
+            stale.unlink(missing_ok=True)
         publish_json(self.root / "scores.json", scored.model_dump(mode="json"))
+        publish_bytes(self.root / "origin.json", origin.model_dump_json(by_alias=True).encode())
         counts, plan = self.counts(), self.plan
-        publish_bytes(self.folder / "report.html", render(_report(plan, counts, scores, gates)).encode())
+        report = _report(plan, counts, self.measured(), scored, previous)
+        publish_bytes(self.folder / "report.html", render(report).encode())
         publish_bytes(self.folder / "README.md", make_card(plan, counts, scored).encode())
         files = sorted(self.data.glob("*.parquet"))
         publish_bytes(self.folder / "croissant.json", make_croissant(plan, self.folder, files).encode())
-        manifest = make_manifest(plan, self.folder, counts, self._models())
+        override = Override(reason=scored.override, gates=scored.blocked) if scored.override else None
+        manifest = make_manifest(plan, self.folder, counts, self._models(), override)
         publish_bytes(self.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
+
+    def settle(self, how: str) -> None:
+        """Say that it was released or placed, so that it waits for nobody."""
+        publish_json(self._settled, {"how": how})
+
+    @property
+    def waits(self) -> bool:
+        """It is complete, and neither released nor placed."""
+        return self.is_complete and not self._settled.exists()
+
+    @property
+    def _settled(self) -> Path:
+        return self.root / "settled.json"
 
     def _models(self) -> dict[str, ModelReceipt]:
         found = {model.fingerprint: read_model(self.state.model(model.fingerprint)) for model in self.plan.models}
@@ -130,7 +165,11 @@ class Candidate:
 
 
 def _report(
-    plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scores: Scores, gates: tuple[Verdict, ...]
+    plan: Plan,
+    counts: tuple[tuple[StratumCount, ...], ...],
+    scores: Scores,
+    scored: Scored,
+    previous: PreviousRelease | None,
 ) -> ReportInput:
     strata = tuple(
         StratumFacts(
@@ -157,7 +196,9 @@ def _report(
         rows=plan.rows,
         strata=strata,
         scores=scores,
-        verdicts=gates,
+        verdicts=scored.gates,
+        override=scored.override,
+        previous=previous,
         facts=facts,
         jobs=tuple(JobFacts(job.generator, job.rows, in_words(job)) for job in recipe.jobs),
         source=SourceFacts(

@@ -13,6 +13,7 @@ class Scored(BaseModel):
     """Scores of the whole dataset and of each job, and what the gates say of them.
 
     `override` is the reason that a person gave for releasing in spite of the gates that block; None where none does.
+    `previous` is the version of the release before, with which the report compares.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,6 +22,7 @@ class Scored(BaseModel):
     by_job: tuple[tuple[Score, ...], ...]
     gates: tuple[Verdict, ...]
     override: str | None = None
+    previous: str | None = None
 
     @property
     def blocked(self) -> tuple[Verdict, ...]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter
 from synthmill.errors import InputError, Interrupted, ReleaseError
+from synthmill.figures import make_metrics, make_plots
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
@@ -36,6 +37,8 @@ def publish(
 ) -> Outcome:
     """Place or release the candidate; the outcome with its new path and, once released, its version. Stops between steps."""
     request = _request(workspace, recipe, recipe_sha256, candidate, outcome)
+    if outcome.override is not None:
+        reporter.say(f"override: {len(outcome.blocked)} blocked, because: {outcome.override}")
     for dep in request.deps:
         if not _is_tracked(workspace.root, dep):
             reporter.say(
@@ -43,6 +46,7 @@ def publish(
             )
     if not to_release:
         path = place(workspace, request, reporter.say)
+        candidate.settle("placed")
         return outcome.model_copy(update={"path": str(path)})
 
     def say(line: str) -> None:
@@ -57,6 +61,7 @@ def publish(
             raise Interrupted(error.what, hint="run again: the release goes on from there") from error
         raise
     version = str(released.release.version)
+    candidate.settle(f"released as {version}")
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 
@@ -82,14 +87,14 @@ def _request(
     plan, manifest = candidate.plan, candidate.manifest()
     recipe_path = relative(workspace, recipe)
     schema = manifest.schema_.model_dump(mode="json")
-    scores = {score.name: {"value": score.value, "normalised": score.normalised} for score in outcome.scores}
     return ReleaseRequest(
         dataset=plan.recipe.dataset,
         recipe=recipe_path,
         recipe_sha256=recipe_sha256,
         deps=tuple(_dependencies(workspace.root, plan.recipe.source)),
         candidate=candidate.folder,
-        metrics={"rows": plan.rows, "scores": scores},
+        metrics=make_metrics(plan.rows, outcome.scores),
+        plots=make_plots(candidate.measured()),
         identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),
         run_id=uuid4().hex,
         run={
@@ -99,6 +104,7 @@ def _request(
             "level": outcome.level,
             "seconds": outcome.seconds,
             "outcome": "released",
+            **({"override": outcome.override} if outcome.override else {}),
         },
     )
 

@@ -24,7 +24,15 @@ _MAX_NODES = 100_000  # aliases can make a small file explode
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and check a recipe; `overrides` are KEY=VALUE with dotted keys and YAML values: `jobs.0.rows=500`."""
-    tree = _read(path)
+    return _check(_read(path), path, overrides)
+
+
+def read_recipe(raw: bytes, path: Path) -> Recipe:
+    """The same from the bytes of a recipe that `path` held, in an earlier commit."""
+    return _check(_parse(raw, path), path, ())
+
+
+def _check(tree: CommentedMap, path: Path, overrides: Sequence[str]) -> Recipe:
     for override in overrides:
         apply_override(tree, override)
     try:
@@ -104,6 +112,10 @@ def _read(path: Path) -> CommentedMap:
     except OSError as error:
         hint = "name one file, such as recipes/fair.yaml"
         raise RecipeError(f"cannot read the recipe: {error.strerror}", where=str(path), hint=hint) from error
+    return _parse(raw, path)
+
+
+def _parse(raw: bytes, path: Path) -> CommentedMap:
     if len(raw) > _MAX_BYTES:
         raise RecipeError(f"a recipe of {len(raw):,} bytes is refused; the limit is {_MAX_BYTES:,}", where=str(path))
     try:

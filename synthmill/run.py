@@ -19,9 +19,10 @@ from synthmill.candidates import Candidate
 from synthmill.child import Failure
 from synthmill.console import Reporter, duration
 from synthmill.engine import Engine, Progress
-from synthmill.errors import GateMissed, InputError, Interrupted
+from synthmill.errors import InputError, Interrupted
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
+from synthmill.judging import hold_gates, judge_candidate, one_line
 from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.publish import publish, relative
@@ -29,14 +30,15 @@ from synthmill.recipe_file import load_recipe, save_overrides
 from synthmill.resolve import naming_lines, read_real
 from synthmill.scoring import Scores, score
 from synthmill.scoring.cache import Measurements
-from synthmill.scoring.gates import judge
 from synthmill.scoring.sides import Exam
 from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.scoring.trials import Estimate, Examiner, Failed, Trial
 from synthmill.settings import Settings
 from synthmill.sources import SourceTable, find_source
 from synthmill.sources.split import Split
+from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes
+from synthmill.store.git import Git
 from synthmill.store.models import read_model, write_model
 from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
@@ -56,11 +58,21 @@ class RunRequest:
     save: bool = False
     place: bool = False
     release: bool = False
+    override: str | None = None  # why to release in spite of gates that block
+
+    @property
+    def reason(self) -> str | None:
+        """The override's reason on one line."""
+        return None if self.override is None else one_line(self.override)
 
     def check(self, workspace: Workspace) -> None:
         """Raise InputError for what is wrong with the recipe or this request, as far as it shows before any data is read."""
         recipe = load_recipe(self.recipe, self.overrides)
         find_source(recipe.source.path, workspace.root, workspace.source_folders)
+        if self.override is not None:
+            one_line(self.override)
+            if not (self.place or self.release):
+                raise InputError("an override goes with a release", where="--override", hint="add --release or --place")
         if not (self.place or self.release):
             return
         relative(workspace, self.recipe)  # raises now rather than after hours of work
@@ -99,7 +111,11 @@ class Run:
         recipe = load_recipe(self.request.recipe, self.request.overrides)
         with naming_lines(self.request.recipe):
             real = read_real(recipe, self.workspace)
-            return real.plan(recipe), real.source, real.parts
+            plan = real.plan(recipe)
+            earlier_releases(
+                Git(self.workspace.root), plan
+            )  # raises now where a gate names a version that does not exist
+            return plan, real.source, real.parts
 
     def prepare(self) -> Plan:
         """The plan, its lock, and the split source in state."""
@@ -216,23 +232,12 @@ class Run:
         """Have scores, verdicts, card, report and manifest: the candidate is complete."""
         candidate = self.candidate(plan)
         with self._stage("score"):
-            if candidate.is_complete:
+            if candidate.is_measured:
                 self.reporter.say("score: found")
             else:
-                scores = self._measure(plan, candidate, engine)
-                candidate.describe(scores, judge(plan.recipe, scores.scores))
-        scored = candidate.scores()
-        return Outcome(
-            dataset=plan.recipe.dataset,
-            plan=plan.fingerprint,
-            rows=plan.rows,
-            level=candidate.manifest().level,
-            path=str(candidate.folder),
-            scores=scored.scores,
-            by_job=scored.by_job,
-            gates=scored.gates,
-            seconds={stage: round(seconds, 2) for stage, seconds in self.seconds.items()},
-        )
+                candidate.keep(self._measure(plan, candidate, engine))
+            outcome = judge_candidate(self.workspace, candidate, self.request.recipe, self.request.reason)
+        return self._timed(outcome)
 
     def _measure(self, plan: Plan, candidate: Candidate, engine: Engine) -> Scores:
         """All evaluators side by side; ceiling and floor, and the candidate too where it is the same, are found in state."""
@@ -254,12 +259,13 @@ class Run:
 
     def finish(self, plan: Plan, outcome: Outcome) -> Outcome:
         """Hold the gates, then place or release; GateMissed when one blocks."""
-        blocked = [gate for gate in outcome.gates if gate.blocks]
-        if blocked:
-            reasons = "; ".join(f"{gate.name} {gate.status}: {gate.reason}" for gate in blocked)
-            raise GateMissed(reasons, where="gates", hint=f"nothing was placed; the candidate stays at {outcome.path}")
+        if self.request.release or self.request.place:  # somebody else's release may have come since the scores
+            outcome = judge_candidate(self.workspace, self.candidate(plan), self.request.recipe, self.request.reason)
+        hold_gates(outcome)
         if not (self.request.place or self.request.release):
             return outcome
+        if self.request.reason and outcome.override is None:
+            self.reporter.say("override: no gate blocks, so there is nothing to override, and none is recorded")
         with self._stage("release" if self.request.release else "place"):
             outcome = publish(
                 self.workspace,
@@ -271,7 +277,10 @@ class Run:
                 self.should_stop,
                 to_release=self.request.release,
             )
-        return outcome.model_copy(update={"seconds": {k: round(v, 2) for k, v in self.seconds.items()}})
+        return self._timed(outcome)
+
+    def _timed(self, outcome: Outcome) -> Outcome:
+        return outcome.model_copy(update={"seconds": {stage: round(s, 2) for stage, s in self.seconds.items()}})
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -39,9 +39,9 @@ def score_lines(scored: Scored) -> list[str]:
 def _score_rows(score: Score, gates: Sequence[Verdict]) -> list[tuple[str, ...]]:
     interval = "" if score.interval is None else f"{score.interval[0]:.3f}..{score.interval[1]:.3f}"
     value, *others = [_number(n) for n in (score.value, score.floor, score.ceiling, score.normalised)]
-    judged = [(gate.demand, gate.status) for gate in gates if gate.name == score.name] or [("", score.status)]
-    first = (score.name, value, interval, *others, *judged[0])
-    return [first, *(("", "", "", "", "", "", *more) for more in judged[1:])]
+    judged: list[tuple[str, str]] = [(gate.demand, gate.status) for gate in gates if gate.name == score.name]
+    first, *more = judged or [("", score.status)]
+    return [(score.name, value, interval, *others, *first), *(("", "", "", "", "", "", *other) for other in more)]
 
 
 def _number(value: float | None) -> str:

@@ -115,6 +115,8 @@ def _compare(score: Score, previous: PreviousRelease | None) -> _Finding:
     version, then = previous.version, previous.scores.get(score.name)
     if then is None:
         return _Finding("undetermined", f"{version} was released without this score", version)
+    if then.status != "ok":
+        return _Finding("undetermined", f"in {version} the score was {then.status}", version)
     if then.direction != score.direction:
         return _Finding("undetermined", f"in {version} {then.direction} was better", version)
     of: Of = "normalised" if score.normalised_interval and then.normalised_interval else "value"

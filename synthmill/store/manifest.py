@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from synthmill.columns import Schema
 from synthmill.errors import StorageError, WorkspaceError
 from synthmill.fingerprint import fingerprint, hash_file
 from synthmill.plan import Plan, recipe_json
+from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount
 from synthmill.store.models import ModelReceipt
 from synthmill.store.staging import Level
@@ -46,8 +55,15 @@ class JobEntry(_Frozen):
     strata: tuple[dict[str, JsonValue], ...]
 
 
+class Override(_Frozen):
+    """Why a person released it in spite of `gates`, which are those that block."""
+
+    reason: str
+    gates: tuple[Verdict, ...]
+
+
 class Manifest(_Frozen):
-    """The manifest of one dataset."""
+    """The manifest of one dataset. `override` joined format 1 later, and is written only where there was one."""
 
     format: Literal[1] = FORMAT
     dataset: str
@@ -62,11 +78,23 @@ class Manifest(_Frozen):
     recipe: dict[str, JsonValue]
     schema_: Schema = Field(alias="schema")
     jobs: tuple[JobEntry, ...]
+    override: Override | None = None
     files: tuple[FileEntry, ...]
+
+    @model_serializer(mode="wrap")
+    def _without_no_override(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        fields: dict[str, JsonValue] = write(self)
+        if self.override is None:
+            del fields["override"]
+        return fields
 
 
 def make_manifest(
-    plan: Plan, folder: Path, counts: tuple[tuple[StratumCount, ...], ...], models: dict[str, ModelReceipt]
+    plan: Plan,
+    folder: Path,
+    counts: tuple[tuple[StratumCount, ...], ...],
+    models: dict[str, ModelReceipt],
+    override: Override | None = None,
 ) -> Manifest:
     """Describe a candidate whose other files are all written. `models`: model fingerprint -> its receipt."""
     jobs = tuple(
@@ -93,6 +121,7 @@ def make_manifest(
         recipe=recipe_json(plan.recipe),
         schema_=plan.jobs[0].schema_,
         jobs=jobs,
+        override=override,
         files=tuple(_entry(path, folder) for path in _files(folder)),
     )
 

@@ -32,6 +32,7 @@ class ReleaseRequest:
     deps: tuple[str, ...]  # file sources, relative to the workspace: what DVC can hash
     candidate: Path
     metrics: Mapping[str, object]  # for metrics/NAME.json: no version, time, cost or host
+    plots: Mapping[str, bytes]  # of each of the stage's plots; empty for a release that was made before there were any
     identity: Identity
     run_id: str
     run: Mapping[str, object]  # for runs/NAME.jsonl: time, user, usage, outcome
@@ -39,26 +40,41 @@ class ReleaseRequest:
     @property
     def stage(self) -> Stage:
         """What dvc.yaml says of this dataset."""
-        return Stage(self.dataset, self.recipe, self.deps)
+        return Stage(self.dataset, self.recipe, self.deps, has_plots=bool(self.plots))
+
+    @property
+    def figures(self) -> dict[str, bytes]:
+        """The files under metrics/, path -> content."""
+        stage = self.stage
+        plots = {path: self.plots[name] for name, path in stage.plots.items()}
+        return {stage.metric: write_metrics(self.metrics, self.identity), **plots}
 
 
 def put(root: Path, git: Git, request: ReleaseRequest) -> Tree:
-    """Put the candidate, its metrics and its stage in place; returns the candidate's tree. WorkspaceError on a conflict."""
+    """Put the candidate, its figures and its stage in place; returns the candidate's tree. WorkspaceError on a conflict."""
     stage = request.stage
     heal(root / stage.out)
     standing, tree = read_tree(root / stage.out), read_tree(request.candidate)
-    metrics = write_metrics(request.metrics, request.identity)
     refuse_conflicts(root, git, request, standing)
 
     # Recorded before the swap, so that what a kill leaves is known; what stands now is known too, in case the swap never comes.
     files = sorted({*standing.files.items(), *tree.files.items()})
-    hashes = [hash_bytes(metrics), *_standing_metrics(root, stage)]
+    hashes = [
+        hash_bytes(content) for content in (*request.figures.values(), *_standing_figures(root, request).values())
+    ]
     publish_bytes(_record(root, stage), json.dumps({"files": files, "metrics": hashes}).encode())
-    _write_if_new(root / "dvc.yaml", write_stage(read_text(root / "dvc.yaml"), stage).encode())
-    _write_if_new(root / stage.metric, metrics)
+    put_figures(root, request)
     if standing.files != tree.files:
         put_folder(request.candidate, root / stage.out)
     return tree
+
+
+def put_figures(root: Path, request: ReleaseRequest) -> None:
+    """Write the stage and what lies under metrics/, where they are not there yet."""
+    stage = request.stage
+    _write_if_new(root / "dvc.yaml", write_stage(read_text(root / "dvc.yaml"), stage).encode())
+    for path, content in request.figures.items():
+        _write_if_new(root / path, content)
 
 
 def read_text(path: Path) -> str:
@@ -72,14 +88,10 @@ def refuse_conflicts(root: Path, git: Git, request: ReleaseRequest, standing: Tr
     record = _record(root, stage)
     placed = json.loads(record.read_bytes()) if record.exists() else {"files": [], "metrics": []}
     conflicts = _folder_conflicts(root, git, stage, standing, {(path, md5) for path, md5 in placed["files"]})
-    known = {*placed["metrics"], hash_bytes(write_metrics(request.metrics, request.identity))}
-    contents = {"": git.read("", stage.metric), "HEAD": git.read("HEAD", stage.metric)}
-    hashes = {where: hash_bytes(content) for where, content in contents.items() if content is not None}
-    if {*_standing_metrics(root, stage), *hashes.values()} - known - {hashes.get("HEAD")}:
-        conflicts.append(stage.metric)
+    conflicts += _figure_conflicts(root, git, request, set(placed["metrics"]))
     if foreign_lines(root, git, request.dataset):
         conflicts.append(runs_file(request.dataset))
-    ours = (stage.metric, runs_file(request.dataset), stage.recipe, "dvc.yaml", "dvc.lock")
+    ours = (*request.figures, runs_file(request.dataset), stage.recipe, "dvc.yaml", "dvc.lock")
     conflicts += [f"{path} (tracked by git)" for path in git.run("ls-files", "--", stage.out).splitlines()]
     conflicts += [f"{path} (unmerged)" for path in git.unmerged(ours)]
     if not (root / stage.recipe).is_file() or hash_file(root / stage.recipe) != request.recipe_sha256:
@@ -102,6 +114,19 @@ def _folder_conflicts(root: Path, git: Git, stage: Stage, standing: Tree, placed
     return [f"{stage.out}/{path}" for path, md5 in sorted(standing.files.items()) if (path, md5) not in known]
 
 
+def _figure_conflicts(root: Path, git: Git, request: ReleaseRequest, placed: set[str]) -> list[str]:
+    """Files under metrics/ whose content, on disk or staged, is neither HEAD's nor ours."""
+    known = {*placed, *map(hash_bytes, request.figures.values())}
+    standing = _standing_figures(root, request)
+    conflicts = []
+    for path in request.figures:
+        committed = git.read("HEAD", path)
+        found = {hash_bytes(content) for content in (standing.get(path), git.read("", path)) if content is not None}
+        if found - known - ({hash_bytes(committed)} if committed is not None else set()):
+            conflicts.append(path)
+    return conflicts
+
+
 def _listing_in_cache(root: Path, address: str) -> set[tuple[str, str]]:
     path = root / ".dvc" / "cache" / "files" / "md5" / address[:2] / address[2:]
     entries = json.loads(path.read_bytes()) if path.exists() else []
@@ -113,9 +138,8 @@ def _record(root: Path, stage: Stage) -> Path:
     return root / ".synthmill" / "placed" / f"{stage.dataset}.json"
 
 
-def _standing_metrics(root: Path, stage: Stage) -> list[str]:
-    path = root / stage.metric
-    return [hash_bytes(path.read_bytes())] if path.exists() else []
+def _standing_figures(root: Path, request: ReleaseRequest) -> dict[str, bytes]:
+    return {path: (root / path).read_bytes() for path in request.figures if (root / path).exists()}
 
 
 def _write_if_new(path: Path, content: bytes) -> None:

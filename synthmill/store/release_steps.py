@@ -18,7 +18,7 @@ from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
 from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree, read_tree
-from synthmill.store.placement import ReleaseRequest, put, read_text, refuse_conflicts
+from synthmill.store.placement import ReleaseRequest, put, put_figures, read_text, refuse_conflicts
 from synthmill.store.runs import runs_file, with_run
 from synthmill.store.stage import read_address, read_entry, say_the_same, write_entry, write_stage
 from synthmill.store.versions import Identity, Release, next_version, read_releases
@@ -102,7 +102,11 @@ class _Steps:
         """The plan is released: see that the work tree holds what was released, not what a second run of the plan made."""
         committed = _text(self.git, last.commit, "dvc.lock")
         entry = read_entry(committed, self.request.dataset)
-        request = replace(self.request, metrics=last.metrics, identity=identity)
+        figures = self.request.stage.plots
+        plots = {
+            name: found for name, path in figures.items() if (found := self.git.read(last.commit, path)) is not None
+        }
+        request = replace(self.request, metrics=last.metrics, identity=identity, plots=plots)
         self.progress("release: place")
         if entry is None or read_address(committed, request.dataset) == read_tree(request.candidate).address:
             self._record(put(self.root, self.git, request), request.candidate)
@@ -110,6 +114,7 @@ class _Steps:
         # another machine, or a GPU, made other bytes of the same plan
         out = self.root / request.stage.out
         refuse_conflicts(self.root, self.git, request, read_tree(out))
+        put_figures(self.root, request)
         lock = write_entry(read_text(self.root / "dvc.lock"), request.dataset, entry)
         publish_bytes(self.root / "dvc.lock", lock.encode())
         self.dvc.restore(request.stage.out)
@@ -174,7 +179,7 @@ class _Steps:
         texts = {path: _as_in_work_tree(self.root / path, text) for path, text in shared.items()}
         line = {**self.request.run, "version": tag.partition("@")[2]}
         texts[runs] = with_run(_text(self.git, "HEAD", runs), self.request.run_id, self.request.identity.plan, line)
-        own = [stage.recipe, stage.metric]
+        own = [stage.recipe, *self.request.figures]
         if (self.root / _DVC_IGNORE).exists():
             own.append(_DVC_IGNORE)
         return {path: text.encode() for path, text in texts.items()} | {

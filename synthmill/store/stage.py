@@ -16,6 +16,12 @@ from ruamel.yaml.error import YAMLError
 
 from synthmill.errors import WorkspaceError
 
+_SMALL = {"cache": False, "persist": True}  # in git itself
+_PLOTS: Mapping[str, Mapping[str, str]] = {
+    "scores": {"x": "value", "y": "score", "title": "Scores", "template": "bar_horizontal"},
+    "columns": {"x": "shape", "y": "column", "title": "Shape of each column", "template": "bar_horizontal"},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -24,6 +30,7 @@ class Stage:
     dataset: str
     recipe: str
     deps: tuple[str, ...]
+    has_plots: bool = True  # False for a release that was made before there were any
 
     @property
     def out(self) -> str:
@@ -35,13 +42,20 @@ class Stage:
         """The scores, in git and not in DVC's cache."""
         return f"metrics/{self.dataset}.json"
 
+    @property
+    def plots(self) -> dict[str, str]:
+        """Tables for `dvc plots`, in git as well: what each shows -> its path."""
+        return {name: f"metrics/{self.dataset}-{name}.csv" for name in _PLOTS} if self.has_plots else {}
+
     def fields(self) -> dict[str, object]:
-        """The stage as DVC reads it. `persist`: DVC would delete the out before it runs the command."""
+        """The stage as DVC reads it. `persist`: DVC would delete the out before it runs the command, which may miss a gate."""
+        plots = [{path: {**_SMALL, **_PLOTS[name]}} for name, path in self.plots.items()]
         return {
             "cmd": f"synthmill run {self.recipe} --place",
             "deps": list(dict.fromkeys((self.recipe, *self.deps))),
             "outs": [{self.out: {"persist": True}}],
-            "metrics": [{self.metric: {"cache": False}}],
+            "metrics": [{self.metric: dict(_SMALL)}],
+            **({"plots": plots} if plots else {}),
         }
 
 
@@ -79,6 +93,13 @@ def write_entry(text: str, dataset: str, entry: Mapping[str, object]) -> str:
     document.setdefault("schema", "2.0")
     _child(document, "stages")[dataset] = entry
     return _dump(document)
+
+
+def read_recipe_path(text: str, dataset: str) -> str | None:
+    """The recipe that the text of dvc.yaml names for a dataset: the first thing that its stage depends on."""
+    stage = (_load(text, "dvc.yaml").get("stages") or {}).get(dataset)
+    deps = stage.get("deps") if isinstance(stage, Mapping) else None
+    return str(deps[0]) if isinstance(deps, list) and deps else None
 
 
 def read_address(text: str, dataset: str) -> str | None:

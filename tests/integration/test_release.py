@@ -58,7 +58,8 @@ def request_of(workspace: Workspace, name: str = "tiny", identity: Identity = ON
     sha256 = hash_file(workspace.root / recipe)
     metrics = {"rows": rows, "scores": {"fidelity/shape": 0.9}}
     run = {"user": "u", "seconds": 1.5}
-    return ReleaseRequest(name, recipe, sha256, (), candidate, metrics, identity, "run-1", run)
+    plots = {"scores": f"score,value\nfidelity/shape,0.{rows}\n".encode(), "columns": b"column,shape\nx,0.9\n"}
+    return ReleaseRequest(name, recipe, sha256, (), candidate, metrics, plots, identity, "run-1", run)
 
 
 def quiet(_: str) -> None:
@@ -279,7 +280,14 @@ def test_bare_machine_releases_as_synthmill(workspace, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", ["datasets/tiny/README.md", "datasets/tiny/mine.txt", "metrics/tiny.json", "runs/tiny.jsonl"]
+    "path",
+    [
+        "datasets/tiny/README.md",
+        "datasets/tiny/mine.txt",
+        "metrics/tiny.json",
+        "metrics/tiny-scores.csv",
+        "runs/tiny.jsonl",
+    ],
 )
 def test_local_change_is_never_overwritten(workspace, path):
     release(workspace, request_of(workspace), quiet)

@@ -1,0 +1,53 @@
+"""A dataset's scores as git keeps them: for `dvc metrics diff`, for `dvc plots diff`, and for the gates of later releases.
+
+No version, time, cost or host: equal scores, equal bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from synthmill.evaluator import Score
+from synthmill.scoring import Scores
+
+FORMAT = 2  # 1 had `value` and `normalised` alone
+_KEPT = {"value", "direction", "floor", "ceiling", "normalised", "interval", "normalised_interval", "rows", "status"}
+
+
+def make_metrics(rows: int, scores: Iterable[Score]) -> dict[str, object]:
+    """The content of metrics/NAME.json. DVC shows its numbers, and leaves the intervals out, which are lists."""
+    entries = {score.name: score.model_dump(mode="json", include=_KEPT) for score in scores}
+    return {"format": FORMAT, "rows": rows, "scores": entries}
+
+
+def make_plots(scores: Scores) -> dict[str, bytes]:
+    """What each of the stage's plots shows: `scores`, and `columns` with what each column got where that was measured."""
+    return {
+        "scores": _csv(("score", "value", "normalised", "low", "high"), map(_score_row, scores.scores)),
+        "columns": _csv(("column", "shape", "trend"), _column_rows(scores.tables)),
+    }
+
+
+def _score_row(score: Score) -> Sequence[object]:
+    return (score.name, score.value, score.normalised, *(score.interval or (None, None)))
+
+
+def _column_rows(tables: Mapping[str, pa.Table]) -> Iterable[Sequence[object]]:
+    shape, trend = (_by_column(tables.get(f"fidelity/{name}/columns")) for name in ("shape", "trend"))
+    return ((column, shape.get(column), trend.get(column)) for column in {**shape, **trend})
+
+
+def _by_column(table: pa.Table | None) -> dict[str, float]:
+    return {} if table is None else dict(zip(table["column"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+
+def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,138 @@
+"""Candidates that wait in state for a person: list them, look at one, approve it with a reason, or drop it.
+
+A candidate waits once it is described, and as long as it was neither released nor placed: because a gate blocks it, or because
+nobody asked for a release. To approve it nothing is generated or measured, and neither Ray nor Prefect is started.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthmill.candidates import Candidate
+from synthmill.console import Reporter
+from synthmill.errors import InputError
+from synthmill.fingerprint import hash_file
+from synthmill.judging import hold_gates, judge_candidate, one_line
+from synthmill.origin import Origin, refuse_changes
+from synthmill.outcome import Outcome, Scored
+from synthmill.publish import publish, relative
+from synthmill.store.files import locked
+from synthmill.store.lock import ShouldStop
+from synthmill.store.manifest import check
+from synthmill.store.state import State
+from synthmill.store.workspace import Workspace
+
+FIRST_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One candidate that waits."""
+
+    candidate: Candidate
+    origin: Origin
+    scored: Scored
+
+    @property
+    def plan(self) -> str:
+        """The plan's fingerprint."""
+        return self.candidate.plan.fingerprint
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.candidate.plan.recipe.dataset
+
+    @property
+    def since(self) -> str:
+        """When it was described, ISO 8601 in UTC."""
+        written = self.candidate.root.joinpath("scores.json").stat().st_mtime
+        return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")
+
+    @property
+    def verdict(self) -> str:
+        """What keeps it, in one word or one line."""
+        return "; ".join(f"{gate.name} {gate.status}" for gate in self.scored.blocked) or "passed"
+
+    def first_rows(self) -> pa.Table:
+        """A few synthetic rows."""
+        first = sorted(self.candidate.data.glob("*.parquet"))[0]
+        rows = next(pq.ParquetFile(first).iter_batches(FIRST_ROWS))
+        return pa.Table.from_batches([rows]).select(self.candidate.plan.jobs[0].schema_.names)
+
+
+def waiting(workspace: Workspace) -> list[Waiting]:
+    """Every candidate that waits, by dataset, the latest first."""
+    found = [entry for root in (workspace.state / "candidates").glob("*") for entry in _read(workspace, root.name)]
+    by_age = sorted(found, key=lambda entry: entry.since, reverse=True)
+    return sorted(by_age, key=lambda entry: entry.dataset)
+
+
+def choose(workspace: Workspace, name: str) -> Waiting:
+    """The one whose plan begins with `name`, or the only one of the dataset `name`; InputError where that is none or several."""
+    found = [entry for entry in waiting(workspace) if entry.dataset == name or entry.plan.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        plans = ", ".join(entry.plan[:12] for entry in found)
+        raise InputError(f"{len(found)} candidates are meant by {name!r}", where="PLAN", hint=f"name one of {plans}")
+    hint = "`synthmill candidates` lists those that wait; one that was released or placed does not"
+    raise InputError(f"no candidate waits under {name!r}", where="PLAN", hint=hint)
+
+
+def approve(
+    workspace: Workspace, chosen: Waiting, reason: str, reporter: Reporter, should_stop: ShouldStop, *, to_release: bool
+) -> Outcome:
+    """Release, or place, what is there, and record the reason where a gate blocks it.
+
+    InputError where recipe or source have changed since, or the candidate's files; all errors of a release.
+    """
+    started, override = time.monotonic(), one_line(reason)
+    with _alone(workspace, chosen):
+        recipe = workspace.root / chosen.origin.recipe
+        relative(workspace, recipe)
+        refuse_changes(workspace, chosen.origin)
+        if wrong := next(iter(check(chosen.candidate.folder)), None):
+            again = f"`synthmill run {chosen.origin.recipe}` makes it anew"
+            raise InputError(f"the candidate is damaged: {wrong}", where=str(chosen.candidate.folder), hint=again)
+        outcome = judge_candidate(workspace, chosen.candidate, recipe, override)
+        if outcome.override is None:
+            reporter.say("approve: no gate blocks, so there is nothing to override, and none is recorded")
+        hold_gates(outcome)
+        sha256 = hash_file(recipe)
+        outcome = publish(
+            workspace, recipe, sha256, chosen.candidate, outcome, reporter, should_stop, to_release=to_release
+        )
+    spent = round(time.monotonic() - started, 2)
+    return outcome.model_copy(update={"seconds": {"release" if to_release else "place": spent}})
+
+
+def drop(workspace: Workspace, chosen: Waiting) -> None:
+    """Remove the candidate. Its model and shards stay, so that a run makes the same rows again without a fit."""
+    with _alone(workspace, chosen):
+        shutil.rmtree(chosen.candidate.root)
+
+
+def _alone(workspace: Workspace, chosen: Waiting) -> AbstractContextManager[object]:
+    busy = f"a run works on this plan ({chosen.plan[:12]})"
+    return locked(State(workspace.state).lock(f"plan-{chosen.plan}"), busy)
+
+
+def _read(workspace: Workspace, plan: str) -> Iterator[Waiting]:
+    """Nothing where the folder holds no candidate that waits, or one that another version of Synthmill described."""
+    state = State(workspace.state)
+    path = state.candidate(plan) / "origin.json"
+    if not path.is_file():
+        return
+    origin = Origin.model_validate_json(path.read_bytes())
+    candidate = Candidate(origin.plan, state)
+    if candidate.waits:
+        yield Waiting(candidate, origin, candidate.scores())
