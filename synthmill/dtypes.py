@@ -138,9 +138,12 @@ def without_leading_zeros(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def count_unparsed(values: pa.ChunkedArray, wanted: pa.DataType) -> int:
     """How many cells do not read as `wanted`; slow, for the error message alone."""
-    counts = pc.value_counts(values.drop_null())
+    present = values.drop_null()
+    is_shaped = pc.match_substring_regex(present, _pattern(wanted))
+    counts = pc.value_counts(present.filter(is_shaped))
     texts, rows = counts.field("values"), counts.field("counts").to_pylist()
-    return sum(n for i, n in enumerate(rows) if parse(pa.chunked_array([texts.slice(i, 1)]), wanted) is None)
+    no_value = sum(n for i, n in enumerate(rows) if _cast_text(pa.chunked_array([texts.slice(i, 1)]), wanted) is None)
+    return int(len(present) - sum(rows) + no_value)
 
 
 def _parsed(values: pa.ChunkedArray, types: tuple[tuple[str, pa.DataType], ...]) -> pa.ChunkedArray:
@@ -152,13 +155,17 @@ def _parsed(values: pa.ChunkedArray, types: tuple[tuple[str, pa.DataType], ...])
 
 
 def _looks_like(values: pa.ChunkedArray, wanted: pa.DataType) -> bool:
-    is_zoned = pa.types.is_timestamp(wanted) and wanted.tz is not None
-    pattern = _PATTERNS[_UTC if is_zoned else wanted]
+    pattern = _pattern(wanted)
     # Most columns fail most patterns, and do so in their first rows.
     return all(
         pc.all(pc.match_substring_regex(cells, pattern), min_count=0).as_py()
         for cells in (values.slice(0, _FIRST_ROWS), values)
     )
+
+
+def _pattern(wanted: pa.DataType) -> str:
+    is_zoned = pa.types.is_timestamp(wanted) and wanted.tz is not None
+    return _PATTERNS[_UTC if is_zoned else wanted]
 
 
 def _letters(values: pa.ChunkedArray) -> int:

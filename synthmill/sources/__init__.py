@@ -19,9 +19,10 @@ from synthmill.dtypes import Note, Raw, normalise
 from synthmill.errors import SourceError
 from synthmill.pixels import decode_image
 from synthmill.sources.bundled import read_bundled
+from synthmill.sources.conform import conform
 from synthmill.sources.formats import read_file, read_parquet_folder
 from synthmill.sources.image_folder import read_image_folder
-from synthmill.sources.infer import conform, infer
+from synthmill.sources.infer import infer
 from synthmill.sources.text_files import check_names
 from synthmill.spec import ColumnOverride
 

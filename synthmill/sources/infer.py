@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from synthmill.columns import IMAGE_TYPE, Column, Dtype, Kind, Schema
 from synthmill.dtypes import count_unparsed, parse, without_leading_zeros
 from synthmill.errors import RecipeError, SourceError
+from synthmill.sources.conform import convert
 from synthmill.spec import ColumnOverride
 
 _CLASSES = 20  # an integer target of so few values is a label
@@ -112,29 +113,6 @@ def describe(schema: Schema, table: pa.Table) -> list[ColumnSummary]:
     ]
 
 
-def conform(table: pa.Table, schema: Schema, where: str) -> pa.Table:
-    """A second file's rows under the first one's schema; columns it has beyond that are left out. SourceError where it cannot be."""
-    if missing := [name for name in schema.names if name not in table.column_names]:
-        raise SourceError(f"it has no column {missing[0]}", where=where, hint="it needs the columns of the source")
-    columns = []
-    for column in schema:
-        values = table[column.name]
-        fits = values if values.type == column.arrow else _under(values, column.arrow)
-        if fits is None:
-            what = f"column {column.name} holds {values.type} and in the source {column.arrow}"
-            raise SourceError(what, where=where, hint="both files must write a column alike")
-        columns.append(fits)
-    return pa.table(columns, schema=schema.arrow)
-
-
-def _under(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
-    if pa.types.is_string(values.type):
-        return parse(values, wanted) if wanted != IMAGE_TYPE else None
-    if pa.types.is_integer(values.type) and pa.types.is_string(wanted):
-        return values.cast(wanted)  # text that would not come back the same was never read as integers
-    return _converted(values, wanted)
-
-
 def _require(name: str, names: list[str], where: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
@@ -198,23 +176,9 @@ def _as_kind(name: str, values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
         what = f"{failed:,} of {len(values):,} rows do not read as {kind}"
         raise SourceError(what, where=where, hint="mend those rows, or take the inferred kind")
     for holder in holders:
-        converted = _under(values, holder)
+        converted = convert(values, holder)
         if converted is not None:
             return converted
     raise SourceError(
         f"the column holds {given}, which cannot be of kind {kind}", where=where, hint="take the inferred kind"
     )
-
-
-def _converted(values: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray | None:
-    """Numbers and times as another type where no value changes, else None."""
-    is_text = pa.types.is_string(wanted) or wanted == IMAGE_TYPE
-    is_amount = pa.types.is_temporal(values.type) != pa.types.is_temporal(wanted)
-    if is_text or is_amount or values.type == IMAGE_TYPE:
-        return None
-    try:
-        converted = values.cast(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None
-    same = pc.all(pc.equal(converted.cast(values.type), values)).as_py()
-    return converted if same in (True, None) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,29 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 def read_csv(path: Path, where: str, delimiter: str | None) -> Raw:
     """Every column typed from its text; without a `delimiter`, the header tells which it is."""
+    with _opened_csv(path, where, delimiter) as (header, reader):
+        table = reader.read_all()
+    columns, notes = dict(zip(header.names, table.columns, strict=True)), [*header.notes]
+    del table  # so that each column's text is freed once it is typed
+    for name in header.names:
+        typed = from_csv(name, columns.pop(name))
+        columns[name] = typed.values
+        notes += typed.notes
+    return Raw(pa.table(columns), tuple(notes))
+
+
+def stream_csv(path: Path, where: str, delimiter: str | None) -> Iterator[pa.Table]:
+    """The cells as text, some megabytes at a time."""
+    with _opened_csv(path, where, delimiter) as (_, reader):
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
+@contextmanager
+def _opened_csv(
+    path: Path, where: str, delimiter: str | None
+) -> Iterator[tuple[_Header, pyarrow.csv.CSVStreamingReader]]:
+    """The header, and a reader of all cells as text; what is wrong with a line is a SourceError, also while it is read."""
     header = _csv_header(path, where, delimiter)
     misshapen: list[int] = []
 
@@ -31,7 +55,7 @@ def read_csv(path: Path, where: str, delimiter: str | None) -> Raw:
     if line := _unclosed_quote(path, header.delimiter):
         raise SourceError("a quoted field does not end", where=f"{where}:{line}", hint="close its quote, or double it")
     try:
-        table = pyarrow.csv.read_csv(
+        with pyarrow.csv.open_csv(
             path,
             read_options=pyarrow.csv.ReadOptions(
                 column_names=header.names, skip_rows=header.lines, block_size=_BLOCK_BYTES
@@ -42,18 +66,12 @@ def read_csv(path: Path, where: str, delimiter: str | None) -> Raw:
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in header.names}, strings_can_be_null=False
             ),
-        )
+        ) as reader:
+            yield header, reader
     except pa.ArrowInvalid as error:
         if misshapen:
             raise _ragged(path, where, header) from None  # Arrow's message holds the row
         raise _undecodable(path, where) or _too_long(where) from error
-    columns, notes = dict(zip(header.names, table.columns, strict=True)), [*header.notes]
-    del table  # so that each column's text is freed once it is typed
-    for name in header.names:
-        typed = from_csv(name, columns.pop(name))
-        columns[name] = typed.values
-        notes += typed.notes
-    return Raw(pa.table(columns), tuple(notes))
 
 
 def read_jsonl(path: Path, where: str) -> pa.Table:

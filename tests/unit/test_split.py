@@ -146,7 +146,7 @@ def test_a_holdout_of_its_own_is_read_under_the_sources_schema(tmp_path):
     ("text", "message"),
     [
         ("zip\n1\n", "no column price"),
-        ("zip,price\n1,high\n", "column price holds string and in the source double"),
+        ("zip,price\n1,high\n", "column price does not hold double as in the source in 1 of 1 rows"),
         ("zip,price\n", "no rows"),
     ],
 )
