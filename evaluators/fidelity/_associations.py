@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from synthmill.features import amounts
 
@@ -35,13 +36,14 @@ def pearson(scores: Matrix) -> Matrix:
     """
     is_known = (~np.isnan(scores)).astype(np.float64)
     z = np.nan_to_num(scores)
-    # Of rows, sums and squares, [i, j] is that of column i over the rows where j is known as well.
-    rows = np.maximum(is_known.T @ is_known, 1)
-    sums, squares = z.T @ is_known, (z * z).T @ is_known
+    with threadpool_limits(1):  # sums differ in bits between thread counts
+        # Of rows, sums and squares, [i, j] is that of column i over the rows where j is known as well.
+        rows = np.maximum(is_known.T @ is_known, 1)
+        sums, squares, products = z.T @ is_known, (z * z).T @ is_known, z.T @ z
     spread = squares - sums**2 / rows
     varies = spread > _ROUNDING * rows
     scale = np.sqrt(spread * spread.T, out=np.full_like(spread, np.inf), where=varies & varies.T)
-    return np.clip((z.T @ z - sums * sums.T / rows) / scale, -1, 1)
+    return np.clip((products - sums * sums.T / rows) / scale, -1, 1)
 
 
 def cramers_v(counts: NDArray[np.intp]) -> float:

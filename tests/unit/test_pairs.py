@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats.contingency import association
 from support.measuring import A, X
+from threadpoolctl import threadpool_limits
 
 from evaluators.fidelity._associations import correlation_ratio, cramers_v, pearson, standard_scores
 from evaluators.fidelity._pairs import LABELS, Coded, code_columns, total_variation
@@ -78,6 +79,15 @@ def test_pearson_is_zero_where_a_column_does_not_vary():
     assert found[0].tolist() == [0, 0, 0, 0]
     assert found[2, 3] == 0  # one row in common
     assert found[1, 3] == pytest.approx(1)
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    scores = np.random.default_rng(0).normal(size=(7777, 33))  # a shape at which OpenBLAS sums in another order
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(pearson(scores))
+    assert np.array_equal(*found)
 
 
 def test_standard_scores_keep_the_microseconds_of_a_time_of_today():
