@@ -92,6 +92,12 @@ def from_csv(name: str, raw: pa.ChunkedArray) -> Typed:
     return Typed(values, tuple(notes))
 
 
+def csv_cells(raw: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text cells of a csv, still text: without spaces around them, null where they are empty or say so."""
+    values = pc.ascii_trim_whitespace(raw)
+    return pc.if_else(pc.is_in(values, value_set=MISSING), pa.scalar(None, pa.string()), values)
+
+
 def normalise(name: str, values: pa.ChunkedArray, where: str) -> Typed:
     """Any Arrow column to one of `columns.Dtype`: values are kept, what is lossy is noted, what cannot be is a SourceError."""
     notes: list[Note] = []

@@ -38,6 +38,9 @@ def draw_rows(
 
 def _locate(folder: Path, strata: Sequence[StratumShare], wanted: Sequence[Numbers]) -> list[Numbers]:
     """Row numbers of the wanted rows of each stratum; `wanted[s]` counts within stratum s. Jobs lie in recipe order."""
+    if len(strata) == 1:  # each row is its own, whatever it is labelled
+        _check_rows(strata[0], sum(_count(file) for file in _files(folder)), folder)
+        return [*wanted]
     jobs = sorted({s.job for s in strata})
     last = np.cumsum([sum(s.rows for s in strata if s.job == job) for job in jobs])  # row number after each job
     seen = [0] * len(strata)
@@ -53,13 +56,19 @@ def _locate(folder: Path, strata: Sequence[StratumShare], wanted: Sequence[Numbe
             seen[index] += len(own)
         start += len(labels)
     for stratum, count in zip(strata, seen, strict=True):
-        if count != stratum.rows:
-            raise StorageError(
-                f"the candidate holds {count} rows of stratum {stratum.label} of job {stratum.job}, not {stratum.rows}",
-                where=folder.name,
-                hint=_ANEW,
-            )
+        _check_rows(stratum, count, folder)
     return [np.concatenate(pieces) for pieces in located]
+
+
+def _check_rows(stratum: StratumShare, count: int, folder: Path) -> None:
+    if count != stratum.rows:
+        what = f"the candidate holds {count} rows of stratum {stratum.label} of job {stratum.job}, not {stratum.rows}"
+        raise StorageError(what, where=folder.name, hint=_ANEW)
+
+
+def _count(file: Path) -> int:
+    with _reading(file):
+        return int(pq.read_metadata(file).num_rows)
 
 
 def _labels(folder: Path) -> Iterator[pa.Array]:

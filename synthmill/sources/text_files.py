@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,14 +77,34 @@ def _opened_csv(
 
 def read_jsonl(path: Path, where: str) -> pa.Table:
     """One JSON object a line, keys as columns; a key that a line lacks is missing there."""
+    return _json_table(path, where)
+
+
+def stream_jsonl(path: Path, where: str) -> Iterator[pa.Table]:
+    """Blocks of lines, each with the columns that its own lines have."""
+    with path.open("rb") as file:
+        while lines := file.readlines(_BLOCK_BYTES):
+            block = b"".join(lines)
+            if block.strip():
+                yield _json_table(path, where, block)
+
+
+def _json_table(path: Path, where: str, block: bytes | None = None) -> pa.Table:
+    """The rows of a file, or of a block of its lines."""
+
+    def opened() -> Path | io.BytesIO:
+        return path if block is None else io.BytesIO(block)
+
     try:
-        table = pyarrow.json.read_json(path, read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES))
+        table = pyarrow.json.read_json(opened(), read_options=pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES))
         # Arrow makes timestamps of dates; text lets the types be told apart by the same rules as in a csv.
         texts = [(field.name, pa.string()) for field in table.schema if pa.types.is_timestamp(field.type)]
         if texts:
             options = pyarrow.json.ParseOptions(explicit_schema=pa.schema(texts))
             read = pyarrow.json.ReadOptions(block_size=_BLOCK_BYTES)
-            table = pyarrow.json.read_json(path, read_options=read, parse_options=options).select(table.column_names)
+            table = pyarrow.json.read_json(opened(), read_options=read, parse_options=options).select(
+                table.column_names
+            )
         table.validate(full=True)  # Arrow's reader does not look at the encoding
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise _undecodable(path, where) or _broken_json(path, where) from error
