@@ -6,9 +6,7 @@ many rows. Who shows counts of real rows by range still passes them through `rel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +18,11 @@ from synthmill.features import amounts
 
 MINIMUM_REAL = 5  # real rows; below it neither a label nor a count is shown
 LABELS = 20
-QUANTILES = 8
+QUANTILES = 200
+MERGED = 8  # ranges of an amount that are left of the quantiles
 SPIKE = 0.05  # share of rows from which a single amount is a range of its own
+
+Cells = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,24 @@ def released(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(counts < MINIMUM_REAL, 0, counts)
 
 
-def telling_ranges(synthetic: pa.ChunkedArray, real: pa.ChunkedArray, column: Column) -> Ranges:
-    """Ranges that follow the synthetic rows: its labels, or amounts that many rows share and quantiles of the others."""
-    return _by_label(synthetic, real) if column.is_discrete else _by_amount(synthetic, real)
+def telling_ranges(
+    synthetic: pa.ChunkedArray, real: pa.ChunkedArray, column: Column, opinions: tuple[Cells, Cells]
+) -> Ranges:
+    """Labels, or ranges of an amount in each of which `opinions` are alike: a number by row, synthetic and real.
+
+    An amount that many rows share is a range of its own; edges between the others are synthetic amounts.
+    """
+    if column.is_discrete:
+        return _by_label(synthetic, real)
+    sides = amounts(synthetic), amounts(real)
+    spikes = np.unique(np.concatenate([_spikes(side) for side in sides]))
+    smooth = [np.isfinite(side) & ~np.isin(side, spikes) for side in sides]
+    edges = _quantiles(sides[0][smooth[0]])
+    values, opinion = (
+        np.concatenate([side[chosen] for side, chosen in zip(found, smooth, strict=True)])
+        for found in (sides, opinions)
+    )
+    return _cut(sides, spikes, _merge_alike(edges, values, opinion), synthetic.type)
 
 
 def groups(synthetic: pa.ChunkedArray, real: pa.ChunkedArray, column: Column) -> Ranges:
@@ -75,50 +91,64 @@ def _label_counts(values: pa.ChunkedArray) -> dict[object, int]:
     return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
 
 
-def _by_amount(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> Ranges:
-    sides = amounts(synthetic), amounts(real)
-    spikes = np.unique(np.concatenate([_spikes(side) for side in sides]))
-    smooth = sides[0][np.isfinite(sides[0]) & ~np.isin(sides[0], spikes)]
-    edges = np.empty(0)
-    if len(smooth):
-        lower = np.quantile(smooth, np.arange(QUANTILES) / QUANTILES, method="lower")
-        edges = np.unique([*lower, np.nextafter(smooth.max(), np.inf)])  # so that the last range holds the largest
-    return _cut(sides, spikes, edges, synthetic.type)
+def _quantiles(values: Cells) -> Cells:
+    """Edges of ranges of equally many values, which are values themselves."""
+    if not len(values):
+        return np.empty(0)
+    lower = np.quantile(values, np.arange(QUANTILES) / QUANTILES, method="lower")
+    return np.unique([*lower, np.nextafter(values.max(), np.inf)])  # so that the last range holds the largest
 
 
-def _spikes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _merge_alike(edges: Cells, values: Cells, opinion: Cells) -> Cells:
+    """The outer edges, and those inner ones at which a regression tree (CART; Breiman et al., 1984) of the opinion splits."""
+    from sklearn.tree import DecisionTreeRegressor
+
+    if len(edges) <= MERGED + 1:
+        return edges
+    ranges = np.searchsorted(edges, values, side="right") - 1
+    is_inner = (ranges >= 0) & (ranges < len(edges) - 1)
+    found, codes, rows = np.unique(ranges[is_inner], return_inverse=True, return_counts=True)
+    means = np.bincount(codes, opinion[is_inner]) / rows
+    tree = DecisionTreeRegressor(max_leaf_nodes=MERGED, random_state=0)
+    nodes = tree.fit(found[:, None], means, sample_weight=rows).tree_
+    splits: NDArray[np.int64] = np.ceil(nodes.threshold[nodes.feature >= 0]).astype(
+        np.int64
+    )  # a leaf has no feature: -2
+    kept = np.unique([0, *splits, len(edges) - 1])
+    return edges[kept]
+
+
+def _spikes(values: Cells) -> Cells:
     """Amounts that at least a twentieth of the rows share, and never fewer than five rows."""
     found, counts = np.unique(values[np.isfinite(values)], return_counts=True)
     return found[counts >= max(SPIKE * len(values), MINIMUM_REAL)]
 
 
-def _cut(
-    sides: tuple[NDArray[np.float64], NDArray[np.float64]],
-    spikes: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    dtype: pa.DataType,
-) -> Ranges:
+def _cut(sides: tuple[Cells, Cells], spikes: Cells, edges: Cells, dtype: pa.DataType) -> Ranges:
     """Each spike alone, then what is below, between and above the edges, then the missing cells. A range holds its lower edge."""
     codes = []
     for side in sides:
         ranges = len(spikes) + np.searchsorted(edges, side, side="right")
         ranges = np.where(np.isin(side, spikes), np.searchsorted(spikes, side), ranges)
         codes.append(np.where(np.isnan(side), len(spikes) + len(edges) + 1, ranges).astype(np.int64))
-    names = (*written(spikes, dtype), *_between(written(edges, dtype)), "missing")
+    names = (*written(spikes, dtype), *_between(edges, dtype), "missing")
     return Ranges(names, codes[0], codes[1])
 
 
-def _between(edges: Sequence[str]) -> list[str]:
-    if not edges:
+def _between(edges: Cells, dtype: pa.DataType) -> list[str]:
+    if not len(edges):
         return ["other"]
-    inner = (low if low == high else f"{low} to {high}" for low, high in pairwise(edges))
-    return [f"below {edges[0]}", *inner, f"above {edges[-1]}"]
+    whole = pa.types.is_integer(dtype)  # 8 to 10 and 11 to 15, but 0.5 to 1.5 and 1.5 to 2.5
+    first = written(np.ceil(edges) if whole else edges, dtype)
+    last = written(np.ceil(edges) - 1 if whole else edges, dtype)
+    inner = (low if low == high else f"{low} to {high}" for low, high in zip(first[:-1], last[1:], strict=True))
+    return [f"below {first[0]}", *inner, f"above {last[-1]}"]
 
 
-def written(amounts: NDArray[np.float64], dtype: pa.DataType) -> list[str]:
+def written(values: Cells, dtype: pa.DataType) -> list[str]:
     """Amounts as a person writes them: four digits, dates and times to the minute."""
     if not pa.types.is_temporal(dtype):
-        return [f"{amount:.4g}" for amount in amounts]
-    whole = pa.array(np.round(amounts).astype(np.int64))
+        return [np.format_float_positional(v, precision=4, unique=False, fractional=False, trim="-") for v in values]
+    whole = pa.array(np.round(values).astype(np.int64))
     dated = whole.cast(pa.int32()) if dtype.bit_width == 32 else whole
     return [str(value)[:16] for value in dated.cast(dtype).to_pylist()]

@@ -1,0 +1,96 @@
+"""Columns cut into ranges that can be released."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from synthmill.columns import Column
+from synthmill.ranges import groups, released, telling_ranges
+
+X = Column(name="x", kind="number", dtype="double")
+DAY = Column(name="day", kind="date", dtype="date32")
+LABEL = Column(name="label", kind="category", dtype="string")
+
+
+def cut(synthetic: pa.ChunkedArray, real: pa.ChunkedArray, column: Column = X, opinion=lambda side: side):
+    """Opinions rise with the amount, so that every range differs from the next."""
+    sides = (side.to_pandas().to_numpy() for side in (synthetic, real))
+    given = tuple(np.zeros(len(s)) if column is not X else np.nan_to_num(opinion(s.astype(float))) for s in sides)
+    return telling_ranges(synthetic, real, column, given)
+
+
+def by_range(found) -> dict[str, tuple[int, int]]:
+    return {n: (int(s), int(r)) for n, s, r in zip(found.names, *found.counts(), strict=True) if s or r}
+
+
+def test_labels_of_few_real_rows_are_other():
+    synthetic = pa.chunked_array([["a"] * 10 + ["made up"]])
+    real = pa.chunked_array([["a"] * 4 + ["b"] * 5 + ["the only one"] * 4 + [None]])
+    found = by_range(cut(synthetic, real, LABEL))
+    assert found == {"a": (10, 4), "made up": (1, 0), "b": (0, 5), "other": (0, 4), "missing": (0, 1)}
+
+
+def test_an_amount_that_many_rows_share_is_a_range_of_its_own():
+    synthetic = pa.chunked_array([np.concatenate([np.zeros(900), np.arange(1.0, 101)])])
+    real = pa.chunked_array([np.concatenate([np.zeros(500), np.full(500, 7.0)])])
+    found = by_range(cut(synthetic, real))
+    assert found["0"] == (900, 500)
+    assert found["7"] == (1, 500)
+    assert sum(s for s, _ in found.values()) == sum(r for _, r in found.values()) == 1000
+
+
+def test_neighbours_of_which_the_detector_thinks_alike_are_one_range():
+    amounts = pa.chunked_array([np.arange(1001.0)])
+    found = by_range(cut(amounts, amounts, opinion=lambda side: 1.0 * ((side >= 500) & (side < 550))))
+    assert found == {"0 to 500": (500, 500), "500 to 550": (50, 50), "550 to 1000": (451, 451)}
+
+
+def test_whole_numbers_stand_in_one_range_only():
+    counts = pa.chunked_array([np.arange(100)])
+    count = Column(name="count", kind="integer", dtype="int64")
+    assert groups(counts, counts, count).names == ("below 25", "25 to 49", "50 to 74", "above 74", "missing")
+    large = pa.chunked_array([np.array([123_456_789] * 10)])
+    assert cut(large, large).names[0] == "123500000"
+
+
+def test_edges_are_synthetic_values_and_hold_every_row():
+    rng = np.random.default_rng(0)
+    synthetic, real = rng.integers(0, 200, 1000).astype(float), rng.normal(100, 200, 1000)
+    found = cut(pa.chunked_array([synthetic]), pa.chunked_array([real]))
+    edges = [float(edge) for name in found.names if " to " in name for edge in name.split(" to ")]
+    assert set(edges) <= set(synthetic)
+    assert max(edges) == synthetic.max()
+    assert by_range(found)[f"above {synthetic.max():.4g}"] == (0, (real > synthetic.max()).sum())
+    assert by_range(found)[f"below {synthetic.min():.4g}"] == (0, (real < synthetic.min()).sum())
+
+
+def test_infinite_and_missing_amounts_have_a_range():
+    synthetic = pa.chunked_array([[1.0, 2.0, 3.0, None]])
+    real = pa.chunked_array([[np.inf, -np.inf, np.nan, 2.0]])
+    found = by_range(cut(synthetic, real))
+    assert found["missing"] == (1, 1)
+    assert found["above 3"] == found["below 1"] == (0, 1)
+
+
+@pytest.mark.parametrize("real", [[], [None, None]])
+def test_no_known_amount_is_no_error(real):
+    side = pa.chunked_array([pa.array(real, pa.float64())])
+    assert sum(cut(side, side).counts()[0]) == len(real)
+    assert sum(groups(side, side, X).counts()[0]) == len(real)
+
+
+def test_groups_of_an_amount_are_its_real_quarters():
+    real = pa.chunked_array([np.arange(100.0)])
+    synthetic = pa.chunked_array([np.full(10, 99.0)])
+    found = groups(synthetic, real, X)
+    assert [r for _, r in by_range(found).values()] == [25, 25, 25, 25]
+    assert [s for s, _ in by_range(found).values()] == [0, 0, 0, 10]
+
+
+def test_dates_are_written_as_dates():
+    days = pa.chunked_array([pa.array(np.arange(20_000, 20_100, dtype=np.int32)).cast(pa.date32())])
+    assert cut(days, days, DAY).names[1].startswith("2024-10-04 to ")
+
+
+def test_fewer_than_five_real_rows_are_given_as_none():
+    assert released(np.array([0, 1, 4, 5, 900])).tolist() == [0, 0, 0, 5, 900]
