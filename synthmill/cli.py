@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill import ad_hoc
+from synthmill import ad_hoc, review
 from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
@@ -147,13 +147,16 @@ def run(
     save: Annotated[bool, typer.Option("--save", help="write the overrides into the recipe")] = False,
     inline: Annotated[bool, typer.Option("--inline", help="without Ray and Prefect; the same bytes")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="actors; changes the speed, never a byte")] = None,
+    override: Annotated[
+        str | None, typer.Option("--override", metavar="REASON", help="release in spite of gates that block; recorded")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe: fit, generate, score, and place or release what passes its gates."""
     from synthmill.run import RunRequest
     from synthmill.store.workspace import find
 
-    request = RunRequest(recipe, tuple(overrides or ()), save=save, place=place, release=release)
+    request = RunRequest(recipe, tuple(overrides or ()), save=save, place=place, release=release, override=override)
     workspace = find(Path.cwd())
     request.check(workspace)  # before a server is brought up for it
     if dry_run:
@@ -214,6 +217,7 @@ def _run_flow(
                     save=request.save,
                     place=request.place,
                     release=request.release,
+                    override=request.override,
                     return_state=True,
                 )
             finally:
@@ -233,6 +237,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
         typer.echo(line)
 
 
+app.add_typer(review.commands)
 app.add_typer(ad_hoc.commands)
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from synthmill import registry
-from synthmill.columns import Schema
-from synthmill.console import Reporter, duration, table
+from synthmill.console import Reporter, duration
 from synthmill.engine import ShouldStop
 from synthmill.errors import AcceptanceError
 from synthmill.loose import Files, LooseJobs, unmeasured
@@ -20,6 +19,7 @@ from synthmill.plan import JobPlan
 from synthmill.recipe_file import load_recipe
 from synthmill.report.inputs import in_words
 from synthmill.resolve import naming_lines, read_real
+from synthmill.row_table import fitting, row_cells
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MOST_STRATA = 6  # of a job; a balanced column may have thousands
-_LONGEST_CELL = 28
 _LONG_S = 10.0  # a fit that a person would rather not wait for
 
 
@@ -99,51 +98,13 @@ def preview_lines(found: JobPreview, width: int, *, in_colour: bool) -> Iterator
     if found.failure is not None:
         yield f"  no preview: {found.failure.what}\n"
         return
-    rows = [_cells(row, job.schema_) for table in found.strata for row in table.to_pylist()]
-    yield from (f"  {line}" for line in _fitting(job.schema_.names, rows, width - 2))
+    rows = [row_cells(row, job.schema_) for table in found.strata for row in table.to_pylist()]
+    yield from (f"  {line}" for line in fitting(job.schema_.names, rows, width - 2))
     if in_colour:
         yield from _pictures(found, width)
     if len(job.strata) > len(found.strata):
         yield f"  and {len(job.strata) - len(found.strata):,} strata more"
     yield f"  {_acceptance(found)}\n"
-
-
-def _cells(row: Mapping[str, object], schema: Schema) -> list[str]:
-    return [_cell(row[column.name], is_image=column.kind == "image") for column in schema]
-
-
-def _cell(value: object, *, is_image: bool) -> str:
-    if value is None:
-        return ""
-    if is_image and isinstance(value, dict):
-        image = decode_image(value["bytes"])
-        return f"{image.width} x {image.height}"
-    text = f"{value:.5g}" if isinstance(value, float) else str(value).replace("\n", " ")
-    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
-
-
-def _fitting(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """The table; where it is too wide on its side, so that a line is a column, in blocks of as many rows as fit."""
-    if _width(lines := table(head, rows)) <= width:
-        return lines
-    blocks: list[str] = []
-    start = 0
-    while start < len(rows):
-        stop = len(rows)
-        while _width(block := _on_its_side(head, rows, range(start, stop))) > width and stop - start > 1:
-            stop -= 1
-        blocks += [*([""] if blocks else []), *block]
-        start = stop
-    return blocks
-
-
-def _on_its_side(head: Sequence[str], rows: Sequence[Sequence[str]], shown: range) -> list[str]:
-    cells = zip(head, *(rows[number] for number in shown), strict=True)
-    return table(["row", *(str(number + 1) for number in shown)], [list(line) for line in cells])
-
-
-def _width(lines: Sequence[str]) -> int:
-    return len(lines[1])  # of the rule
 
 
 def _pictures(found: JobPreview, width: int) -> Iterator[Text]:

@@ -36,10 +36,10 @@ LAYERS = [
     {"report"},
     {"figures", "origin", "words"},
     {"candidates"},
-    {"judging", "loose", "pictures", "publish", "row_files"},
+    {"judging", "loose", "pictures", "publish", "row_files", "row_table"},
     {"preview", "quarantine", "run", "sample"},
     {"dry_run", "summary"},
-    {"ad_hoc"},
+    {"ad_hoc", "review"},
     {"cli"},
 ]
 # Heavy packages, and the only places that may import them.
@@ -49,7 +49,7 @@ ONLY_IN = {
     "dvc": ("synthmill/store/dvc",),
     "torch": ("generators/", "synthmill/codecs/", "evaluators/", "synthmill/work.py"),
     "duckdb": ("synthmill/rules.py",),
-    "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py"),
+    "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py", "synthmill/review.py"),
 }
 LEAF_MAY_IMPORT = {
     "generators": ("synthmill.", "generators.nets"),
