@@ -111,11 +111,11 @@ def _merge_alike(edges: Cells, values: Cells, opinion: Cells) -> Cells:
     means = np.bincount(codes, opinion[is_inner]) / rows
     tree = DecisionTreeRegressor(max_leaf_nodes=MERGED, random_state=0)
     nodes = tree.fit(found[:, None], means, sample_weight=rows).tree_
-    splits: NDArray[np.int64] = np.ceil(nodes.threshold[nodes.feature >= 0]).astype(
+    splits = np.ceil(nodes.threshold[nodes.feature >= 0]).astype(
         np.int64
     )  # a leaf has no feature: -2
-    kept = np.unique([0, *splits, len(edges) - 1])
-    return edges[kept]
+    kept: Cells = edges[np.unique([0, *splits, len(edges) - 1])]
+    return kept
 
 
 def _spikes(values: Cells) -> Cells:
