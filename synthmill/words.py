@@ -45,20 +45,7 @@ def source_lines(plan: Plan, source: SourceTable) -> list[str]:
     info, target = plan.source, source.schema.target
     lines = [
         f"source {plan.recipe.source.path}: {info.train_rows:,} train rows, {info.a_rows:,} + {info.b_rows:,} held out",
-        *table(
-            ("column", "kind", "type", "values", "missing", ""),
-            [
-                (
-                    c.name,
-                    c.kind,
-                    c.dtype,
-                    "" if c.distinct is None else f"{c.distinct:,}",
-                    f"{c.missing:.1%}",
-                    "target" * (c.name == target),
-                )
-                for c in describe(source.schema, source.table)
-            ],
-        ),
+        *column_lines(source, {target: "target"}),
         *(f"note: {note}" for note in source.notes),
     ]
     for key in plan.recipe.evaluators:
@@ -73,3 +60,19 @@ def source_lines(plan: Plan, source: SourceTable) -> list[str]:
             if names:
                 lines.append(f"jobs.{job.index}: {', '.join(names)} met {how}")
     return [f"  {line}" for line in lines]
+
+
+def column_lines(source: SourceTable, roles: Mapping[str | None, str]) -> list[str]:
+    """A line for each column: how it was understood, and the role that its name has."""
+    rows = [
+        (
+            column.name,
+            column.kind,
+            column.dtype,
+            "" if column.distinct is None else f"{column.distinct:,}",
+            f"{column.missing:.1%}",
+            roles.get(column.name, ""),
+        )
+        for column in describe(source.schema, source.table)
+    ]
+    return table(("column", "kind", "type", "values", "missing", ""), rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthmill.columns import Column, Schema
+from synthmill.columns import PROVENANCE, Column, Schema
 from synthmill.dtypes import csv_cells, from_csv, normalise
 from synthmill.errors import SourceError
 from synthmill.sources import find_source, locate, read_alike
@@ -106,3 +106,16 @@ def _standardised(table: pa.Table, schema: Schema, uri: str) -> pa.Table:
 def _is_text(given: pa.DataType) -> bool:
     kind = given.value_type if pa.types.is_dictionary(given) else given
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def other_columns(uri: str, schema: Schema, *, root: Path, allowed: Sequence[Path] = ()) -> list[str]:
+    """Columns that a file has beyond the schema and provenance, as far as its first rows show."""
+    path = find_source(uri, root, allowed)
+    names: list[str] = []
+    if path is not None and (files := parquet_files(path)):
+        names = pq.read_schema(files[0]).names
+    elif path is not None and path.suffix.lower() in _DELIMITERS:
+        names = next((t.column_names for t in stream_csv(path, uri, _DELIMITERS[path.suffix.lower()])), [])
+    elif path is not None and path.suffix.lower() in _LINES:
+        names = next((t.column_names for t in stream_jsonl(path, uri)), [])
+    return [name for name in names if name not in schema and name not in PROVENANCE]
