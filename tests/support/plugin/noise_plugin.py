@@ -40,6 +40,7 @@ class Noise(Generator):
         poison: tuple[int, ...] = sampling(())  # candidates that strike
         fault: Fault = sampling("raise")
         sick: bool = sampling(False)  # the first process to make a batch fails at all of them
+        skew: float = sampling(1.0)  # above 1 numbers are too small and labels too often the first
         marker: str = sampling("")
         fit_marker: str = ""
 
@@ -79,7 +80,7 @@ class Noise(Generator):
                 _strike(self.params.fault)
         if self.params.sick and _is_sick(Path(self.params.marker) / "sick"):
             raise OSError("this process is sick")
-        draws = uniforms(request.key, request.candidates, 0, len(self._columns))
+        draws = uniforms(request.key, request.candidates, 0, len(self._columns)) ** self.params.skew
         arrays = {c["name"]: self._make(c, request, draws[:, j]) for j, c in enumerate(self._columns)}
         return Sampled(pa.table(arrays), request.candidates, usage={"draws": float(draws.size)})
 
