@@ -1,87 +1,161 @@
-"""Geometry of the report's charts, worked out here so that the template only draws. Lengths are in the units of an SVG view box."""
+"""What the report draws: each chart names a specification and holds the rows that go into it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from synthmill.evaluator import Score
+import pyarrow as pa
+
+from synthmill.report.cells import Cell, records
 from synthmill.scoring.histograms import Histogram
 
-STRIP_WIDTH = 240.0
-CHART_WIDTH, CHART_HEIGHT = 300.0, 90.0
-_MARGIN = 6.0
+_LABEL_PIXELS, _AMOUNT_PIXELS, _LINES_PIXELS, _MATRIX_PIXELS = 18, 150, 190, 240
+_LABELS = 12  # a chart's rows; more labels are drawn as one
+_TELLING = 15  # columns in the chart of what gives rows away
 
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """A score on one line: x of its floor, ceiling, interval and value; None where there is none."""
-
-    floor: float | None
-    ceiling: float | None
-    low: float
-    high: float
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bin: where it stands, how high synthetic and real reach, and what to say of it."""
-
-    x: float
-    width: float
-    synthetic: float
-    real: float
-    label: str
-    counts: tuple[int, int]
+Row = dict[str, Cell]
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One column: its bars from left to right."""
+    """One figure: `spec` names one of SPECS, `says` is for those who do not see it, `height` is without axes, in pixels."""
 
-    column: str
-    kind: str
-    is_discrete: bool
-    bars: tuple[Bar, ...]
+    id: str
+    spec: str
+    title: str
+    says: str
+    rows: list[Row]
+    height: int
 
 
-def strip(score: Score) -> Strip | None:
-    """None where there is no value to show."""
-    if score.value is None:
+def column_chart(histogram: Histogram, place: int) -> Chart:
+    """Shares of each side, so that sides of different size compare; labels lie in rows, amounts in columns."""
+    is_labels = histogram.kind in ("category", "boolean")
+    sides = [_shares(side) for side in (histogram.synthetic, histogram.real)]
+    bins = list(zip(histogram.bins, _apart(histogram.ticks), *sides, strict=True))
+    rows: list[Row] = [
+        {"bin": name, "tick": tick, "synthetic": left, "real": right} for name, tick, left, right in bins
+    ]
+    if is_labels:
+        rows = _pooled(rows)
+    height = _LABEL_PIXELS * len(rows) if is_labels else _AMOUNT_PIXELS
+    says = f"{histogram.column}: shares of synthetic and of real rows by value"
+    return Chart(f"column-{place}", "labels" if is_labels else "amounts", histogram.column, says, rows, height)
+
+
+def relation_charts(correlations: pa.Table) -> list[Chart]:
+    """Three matrices, one triangle of each: synthetic, real, and their difference."""
+    rows = [{**row, "difference": _difference(row["synthetic"], row["real"])} for row in records(correlations)]
+    titles = {"synthetic": "synthetic", "real": "real", "difference": "synthetic minus real"}
+    return [
+        Chart(f"relations-{name}", name, title, f"associations of columns: {title}", rows, _MATRIX_PIXELS)
+        for name, title in titles.items()
+    ]
+
+
+def importance_chart(columns: pa.Table) -> Chart:
+    """The columns by which the detector tells rows apart, the most telling first."""
+    rows = _melted(columns.slice(0, _TELLING), "column", {"importance": "importance"})
+    title = "Columns, by importance to the classifier"
+    return Chart("telling", "importance", title, title.lower(), rows, _height(rows))
+
+
+def _distances(table: pa.Table) -> list[Row]:
+    words = {f"{left}_to_{right}": f"{left} to {right}" for left, right in _PAIRS}
+    return _melted(table, "from", words, to="x")
+
+
+def _roc(table: pa.Table) -> list[Row]:
+    return [{"x": row["fpr"], "series": row["attack"], "value": row["tpr"]} for row in records(table)]
+
+
+def _classes(table: pa.Table) -> list[Row]:
+    return [{"name": row["label"], "series": row["trained_on"], "value": row["f1"]} for row in records(table)]
+
+
+_PAIRS = (("synthetic", "train"), ("synthetic", "holdout"), ("holdout", "train"))
+_SIDES = {"synthetic": "synthetic", "real": "real"}
+# Tables of evaluators that have a drawing: its specification, its title, the columns that it needs and the rows that it makes of them.
+_DRAWN: Mapping[str, tuple[str, str, tuple[str, ...], Callable[[pa.Table], list[Row]]]] = {
+    "privacy/dcr/distances": ("distances", "How near is the nearest row?", ("from", "holdout_to_train"), _distances),
+    "privacy/membership/roc": ("roc", "Attacks on membership", ("attack", "fpr", "tpr"), _roc),
+    "fidelity/alpha_precision/curves": (
+        "curves",
+        "Precision and recall",
+        ("alpha", "precision", "recall"),
+        lambda table: _melted(table, "alpha", {"precision": "precision", "recall": "recall"}, to="x"),
+    ),
+    "utility/tstr/classes": (
+        "f1",
+        "F1 by label and what the model was trained on",
+        ("label", "trained_on", "f1"),
+        _classes,
+    ),
+    "utility/tstr/importance": (
+        "gain",
+        "Which columns the model uses",
+        ("column", "synthetic", "real"),
+        lambda table: _melted(table.slice(0, _TELLING), "column", _SIDES),
+    ),
+    "fairness/representation/groups": (
+        "groups",
+        "Groups",
+        ("group", "synthetic", "real"),
+        lambda table: _melted(table, "group", _SIDES),
+    ),
+}
+
+
+def detail_chart(name: str, table: pa.Table) -> Chart | None:
+    """The drawing of a table, by its full name; None where there is none, or where the table has not the columns it needs."""
+    spec, title, needed, draw = _DRAWN.get(name, ("", "", (), records))
+    if not spec or not set(needed) <= set(table.column_names):
         return None
-    low, high = score.interval or (score.value, score.value)
-    marks = [mark for mark in (score.floor, score.ceiling, low, high, score.value) if mark is not None]
-    start, reach = min(marks), max(marks) - min(marks) or 1.0
-
-    def x(mark: float) -> float:
-        return round(_MARGIN + (STRIP_WIDTH - 2 * _MARGIN) * (mark - start) / reach, 2)
-
-    floor, ceiling = (None if mark is None else x(mark) for mark in (score.floor, score.ceiling))
-    return Strip(floor, ceiling, x(low), x(high), x(score.value))
+    rows = draw(table)
+    return Chart(name.replace("/", "-"), spec, title, f"{name}: {title}", rows, _height(rows))
 
 
-def chart(histogram: Histogram) -> Chart:
-    """Bars scaled to shares of each side, so that sides of different size compare; labels lie in rows, amounts in columns."""
-    shares = [_shares(side) for side in (histogram.synthetic, histogram.real)]
-    highest = max([*shares[0], *shares[1]], default=0.0) or 1.0
-    is_discrete = histogram.kind in ("category", "boolean")
-    length = CHART_WIDTH / 2 if is_discrete else CHART_HEIGHT
-    width = round(CHART_WIDTH / max(len(histogram.bins), 1), 2)
-    bars = tuple(
-        Bar(
-            x=round(i * width, 2),
-            width=width,
-            synthetic=round(length * shares[0][i] / highest, 2),
-            real=round(length * shares[1][i] / highest, 2),
-            label=label,
-            counts=(histogram.synthetic[i], histogram.real[i]),
-        )
-        for i, label in enumerate(histogram.bins)
-    )
-    return Chart(histogram.column, histogram.kind, is_discrete, bars)
+def _melted(table: pa.Table, by: str, fields: Mapping[str, str], *, to: str = "name") -> list[Row]:
+    """A row a cell of the `fields`, which are told apart by their words in `series`; cells that hold no number are left out."""
+    return [
+        {to: row[by], "series": words, "value": row[field]}
+        for row in records(table)
+        for field, words in fields.items()
+        if row.get(field) is not None
+    ]
+
+
+def _height(rows: Sequence[Row]) -> int:
+    names = {row.get("name") for row in rows}
+    return _LINES_PIXELS if names == {None} else _LABEL_PIXELS * len(names)
+
+
+def _pooled(rows: list[Row]) -> list[Row]:
+    """The first labels, which are the commonest, and all others in one."""
+    if len(rows) <= _LABELS:
+        return rows
+    rest = rows[_LABELS - 1 :]
+    words = f"{len(rest)} others"
+    sums: Row = {side: round(sum(float(row[side] or 0) for row in rest), 5) for side in ("synthetic", "real")}
+    return [*rows[: _LABELS - 1], {"bin": words, "tick": words, **sums}]
 
 
 def _shares(counts: Sequence[int]) -> list[float]:
     total = sum(counts) or 1
-    return [count / total for count in counts]
+    return [round(count / total, 5) for count in counts]
+
+
+def _apart(ticks: Sequence[str]) -> list[str]:
+    """A label named `missing` beside the missing cells: two bins need two names."""
+    seen: dict[str, int] = {}
+    told = []
+    for tick in ticks:
+        seen[tick] = seen.get(tick, 0) + 1
+        told.append(f"{tick} ({seen[tick]})" if seen[tick] > 1 else tick)
+    return told
+
+
+def _difference(left: Cell, right: Cell) -> float | None:
+    known = [float(one) for one in (left, right) if isinstance(one, float | int)]
+    return round(known[0] - known[1], 6) if len(known) == 2 else None

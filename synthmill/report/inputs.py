@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
 
 from synthmill.columns import Schema
 from synthmill.scoring import Scores
@@ -48,7 +51,7 @@ class ReportInput:
     """All that the report shows. `facts` are (name, value) lines on how it was made: no time, host or path belongs there.
 
     `jobs` and `source` are empty for a table that no recipe made. `override` is the reason that a person gave for releasing in
-    spite of the gates that block; `previous` is the release to compare with.
+    spite of the gates that block; `previous` is the release to compare with, and `recipe` that of now with every default filled in.
     """
 
     dataset: str
@@ -62,6 +65,7 @@ class ReportInput:
     source: SourceFacts | None = None
     override: str | None = None
     previous: PreviousRelease | None = None
+    recipe: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 def in_words(job: Job) -> str:

@@ -1,34 +1,66 @@
-"""The report: one HTML file that needs no network, holds no real row, and is the same bytes for the same scores."""
+"""The report: one HTML file that needs no network, holds no real row, and is the same bytes for the same scores.
+
+report.html.j2 puts the page together from partials, one a section; style.css and report.js are read into it. The private report is the
+same page with real rows beside, and never leaves state.
+"""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import jinja2
-import pyarrow as pa
 
-from synthmill.columns import Schema
-from synthmill.evaluator import Score
-from synthmill.report.charts import CHART_HEIGHT, CHART_WIDTH, STRIP_WIDTH, Strip, chart, strip
+from synthmill.report import cells
+from synthmill.report.changes import compare
+from synthmill.report.charts import importance_chart, relation_charts
+from synthmill.report.closest import ClosestRows
+from synthmill.report.details import details, drawable, tells
+from synthmill.report.figures import column_figures
 from synthmill.report.inputs import ReportInput
-from synthmill.scoring.gates import Verdict
+from synthmill.report.page import assets, chart_data
+from synthmill.report.pictures import pictures
+from synthmill.report.score_table import Group, group_scores
+from synthmill.report.standing import in_words, standing
 
-SAMPLE_ROWS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line of the table of scores."""
-
-    score: Score
-    strip: Strip | None
-    verdict: Verdict | None
+SAMPLE_ROWS = 12
 
 
-def render(report: ReportInput) -> str:
-    """The whole page. Everything that comes from data or recipe is escaped."""
+def render(report: ReportInput, *, closest: ClosestRows | None = None) -> str:
+    """The whole page. Everything that comes from data or recipe is escaped. With `closest`, it is the private one."""
+    scores, schema, tables = report.scores, report.schema, report.scores.tables
+    figures = column_figures(scores.histograms, tables)
+    correlations = drawable(tables, "fidelity/trend/correlations")
+    telling = drawable(tables, "fidelity/c2st/columns")
+    relations = [] if correlations is None else relation_charts(correlations)
+    importance = None if telling is None else importance_chart(telling)
+    tabled = details(tables)
+    drawn = [*(figure.chart for figure in figures), *relations, *([importance] if importance else [])]
+    drawn += [chart for detail in tabled for chart in detail.charts]
+    is_table = schema.modality == "table"
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            assets=assets(),
+            standing=standing(report.verdicts, report.override),
+            changes=report.previous and compare(report.previous, scores.scores, report.recipe),
+            groups=group_scores(scores.scores, report.verdicts),
+            by_job=_by_job(report),
+            figures=figures,
+            relations=relations,
+            importance=importance,
+            tells=tells(tables),
+            details=tabled,
+            samples=cells.sample_rows(scores.samples, schema.names, SAMPLE_ROWS) if is_table else None,
+            pictures=pictures(scores.samples, schema) if schema.modality == "image" else [],
+            closest=closest,
+            charts=chart_data(drawn),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("synthmill", "report/templates"),
         autoescape=True,
@@ -36,56 +68,13 @@ def render(report: ReportInput) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=_number, count=lambda n: f"{n:,}")
-    verdicts = {verdict.name: verdict for verdict in report.verdicts}
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        lines=_lines(report.scores.scores, verdicts),
-        by_job=_job_lines(report),
-        charts=[chart(histogram) for histogram in report.scores.histograms],
-        samples=_sample_rows(report.scores.samples, report.schema) if report.schema.modality == "table" else [],
-        pictures=_pictures(report.scores.samples, report.schema) if report.schema.modality == "image" else [],
-        strip_width=STRIP_WIDTH,
-        chart_width=CHART_WIDTH,
-        chart_height=CHART_HEIGHT,
-    )
+    environment.filters.update(number=cells.number, span=cells.span, count=lambda n: f"{n:,}", words=in_words)
+    return environment
 
 
-def _lines(scores: Sequence[Score], verdicts: dict[str, Verdict]) -> list[_Line]:
-    return [_Line(score, strip(score), verdicts.get(score.name)) for score in scores]
-
-
-def _job_lines(report: ReportInput) -> list[tuple[str, list[_Line]]]:
-    """(generator, lines) of each job; nothing where one job is the whole dataset."""
+def _by_job(report: ReportInput) -> list[tuple[str, Sequence[Group]]]:
+    """(generator, groups of scores) of each job; nothing where one job is the whole dataset."""
     if len(report.scores.by_job) == 1:
         return []
     generators = {facts.job: facts.generator for facts in report.strata}
-    return [(generators[job], _lines(scores, {})) for job, scores in enumerate(report.scores.by_job)]
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def _sample_rows(samples: pa.Table, schema: Schema) -> list[list[str]]:
-    rows = samples.select(schema.names).slice(0, SAMPLE_ROWS).to_pylist()
-    return [
-        ["" if cell is None else f"{cell:.5g}" if isinstance(cell, float) else str(cell) for cell in row.values()]
-        for row in rows
-    ]
-
-
-def _pictures(samples: pa.Table, schema: Schema) -> list[tuple[str, list[str]]]:
-    """Synthetic images as data URIs, by the value of the first discrete column, in the order of the values."""
-    [image] = [column.name for column in schema if column.kind == "image"]
-    labels = [column.name for column in schema if column.is_discrete]
-    by_label: dict[str, list[str]] = {}
-    for row in samples.to_pylist():
-        label = f"{labels[0]} {row[labels[0]]}" if labels else ""
-        by_label.setdefault(label, []).append(_data_uri(row[image]["bytes"]))
-    return sorted(by_label.items())
-
-
-def _data_uri(encoded: bytes) -> str:
-    kind = "png" if encoded.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
+    return [(generators[job], group_scores(scores)) for job, scores in enumerate(report.scores.by_job)]

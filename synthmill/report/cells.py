@@ -1,0 +1,87 @@
+"""Numbers and cells as a reader wants them: as many digits as carry meaning, an absent one as a dash."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from synthmill.evaluator import Interval
+
+ABSENT = "–"
+_LONGEST = 80  # characters of one cell
+_MOST_ROWS = 200  # of one table on the page; report.json has them all
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table as text: which columns hold numbers, and how many rows there are beside those shown."""
+
+    head: tuple[str, ...]
+    is_number: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+    more: int = 0
+
+
+def number(value: float | None) -> str:
+    """Three decimals; two digits where that would leave nothing."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    if value and abs(value) < 0.0005:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """A share of rows in percent."""
+    if value is None or not math.isfinite(value):
+        return ABSENT
+    percent = 100 * value
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 0.1 or not percent else "< 0.1 %"
+
+
+def span(interval: Interval | None) -> str:
+    """An interval as `0.850 to 0.950`."""
+    return ABSENT if interval is None else f"{number(interval[0])} to {number(interval[1])}"
+
+
+def grid(table: pa.Table) -> Grid:
+    """The first rows of a table, as text."""
+    is_number = tuple(pa.types.is_floating(kind) or pa.types.is_integer(kind) for kind in table.schema.types)
+    shown = table.slice(0, _MOST_ROWS)
+    columns = [[_text(cell.as_py()) for cell in column] for column in shown.columns]
+    rows = tuple(zip(*columns, strict=True))
+    return Grid(tuple(table.column_names), is_number, rows, table.num_rows - shown.num_rows)
+
+
+def sample_rows(samples: pa.Table, names: Sequence[str], most: int) -> Grid:
+    """The first synthetic rows."""
+    return grid(samples.select(list(names)).slice(0, most))
+
+
+def records(table: pa.Table) -> list[dict[str, Cell]]:
+    """The rows as JSON takes them: dates as text, no NaN, bytes left out."""
+    return [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+
+
+def _plain(value: object) -> Cell:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return None if isinstance(value, bytes | Mapping) else str(value)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ABSENT
+    if isinstance(value, bool | str):
+        text = str(value)
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return number(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,164 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from synthmill.columns import Column
+from synthmill.evaluator import Score
+from synthmill.report.cells import grid, number, records, share
+from synthmill.report.changes import compare
+from synthmill.report.charts import column_chart
+from synthmill.report.inputs import in_words
+from synthmill.report.score_table import group_scores, strip
+from synthmill.scoring.histograms import Histogram, histograms
+from synthmill.scoring.previous import PreviousRelease
+from synthmill.spec import Job
+
+GOOD = Score(name="fidelity/c2st", value=0.9, floor=0.2, ceiling=1.0, normalised=0.875, interval=(0.85, 0.95), rows=636)
+
+
+def columns(**cells) -> pa.Table:
+    return pa.table(cells)
+
+
+def test_a_strip_lies_from_floor_to_ceiling():
+    marks = strip(GOOD)
+    assert marks.floor < marks.low < marks.value < marks.high < marks.ceiling
+    assert (marks.value - marks.floor) / (marks.ceiling - marks.floor) == pytest.approx(0.875, abs=1e-3)
+    assert strip(GOOD.model_copy(update={"value": None})) is None
+
+
+def test_better_lies_to_the_right_also_where_lower_is_better():
+    distance = GOOD.model_copy(
+        update={"direction": "lower", "value": 2.0, "interval": (1.5, 3.0), "floor": 9.0, "ceiling": 0.5}
+    )
+    marks = strip(distance)
+    assert marks.floor < marks.low < marks.value < marks.high < marks.ceiling
+    assert marks.value - marks.low == pytest.approx(2 * (marks.high - marks.value), abs=0.1)
+
+
+def test_a_share_without_floor_is_read_against_0_to_1():
+    whole = strip(Score(name="validity/rules", value=0.5, ceiling=1.0))
+    assert (whole.value, whole.ceiling, whole.floor) == (50.0, 98.0, None)
+    small = strip(Score(name="privacy/copies", direction="lower", value=0.01, ceiling=0.0))
+    assert small.value < small.ceiling == 98.0
+
+
+def test_kinds_come_in_the_order_in_which_people_ask():
+    names = ("validity/rules", "privacy/dcr", "privacy/dcr/nndr", "fidelity/shape")
+    groups = group_scores([Score(name=name, value=0.5) for name in names])
+    assert [group.kind for group in groups] == ["fidelity", "privacy", "validity"]
+    assert [line.part for line in groups[1].blocks[0].lines] == ["", "nndr"]
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "turn"),
+    [(0.7, (0.65, 0.75), "better"), (0.85, (0.8, 0.9), "no clear change"), (0.99, (0.98, 1.0), "worse")],
+)
+def test_a_score_turned_where_the_interval_of_the_difference_leaves_0_out(value, interval, turn):
+    then = GOOD.model_copy(update={"value": value, "interval": interval})
+    changes = compare(PreviousRelease("v1.0.0", 1, {GOOD.name: then}, {}), [GOOD], {"seed": 1})
+    assert [one.turn for one in changes.scores] == [turn]
+    assert changes.keys == ()  # the recipe of then is not known
+
+
+def test_scores_that_came_and_went_are_named():
+    gone = GOOD.model_copy(update={"name": "fidelity/shape"})
+    changes = compare(PreviousRelease("v1.0.0", 1, {gone.name: gone}, {}), [GOOD], {})
+    assert {one.name: one.turn for one in changes.scores} == {"fidelity/c2st": "new", "fidelity/shape": "gone"}
+
+
+def test_conditions_are_said_in_words():
+    where = {"age": {"between": (17, 30)}, "sex": {"in": ("Male", "Female")}, "income": {"is": ">50K"}}
+    job = Job.model_validate({"generator": "table/vae", "rows": 1, "balance": "race", "where": where})
+    assert in_words(job) == "balanced by race, age between 17 and 30, sex one of Male, Female, income is >50K"
+    assert in_words(Job(generator="table/vae", rows=1)) == ""
+
+
+def test_numbers_have_as_many_digits_as_carry_meaning():
+    assert [number(v) for v in (None, 0.0, 0.98765, 0.00012, 12_345.6)] == ["–", "0.000", "0.988", "1.2e-04", "12,346"]
+    assert [share(v) for v in (0.0, 0.0004, 0.0412, 0.56)] == ["0.0 %", "< 0.1 %", "4.1 %", "56 %"]
+
+
+def test_a_long_table_is_cut_and_says_so():
+    shown = grid(columns(name=[f"c{i}" for i in range(250)], value=[float("nan")] * 250))
+    assert len(shown.rows) == 200
+    assert shown.more == 50
+    assert shown.is_number == (False, True)
+    assert shown.rows[0] == ("c0", "–")
+
+
+def test_records_hold_what_json_can_say():
+    made = records(columns(a=[float("inf"), 1.0], b=pa.array([1, None]), c=[b"x", None]))
+    assert made == [{"a": None, "b": 1, "c": None}, {"a": 1.0, "b": None, "c": None}]
+
+
+def one(values, dtype, kind="number", real=None) -> Histogram:
+    column = Column(name="x", kind=kind, dtype=dtype)
+    tables = [pa.table({"x": pa.array(v, column.arrow)}) for v in (values, values if real is None else real)]
+    return histograms(*tables, [column])[0]
+
+
+def test_bins_of_whole_numbers_are_round_and_name_both_ends():
+    ages = one(list(range(17, 90)), "int64")
+    assert ages.bins[:2] == ("16 to 17", "18 to 19")
+    assert ages.ticks[:2] == ("16", "18")
+    assert one(list(range(5)), "int64").bins == ("0", "1", "2", "3", "4")
+
+
+def test_a_value_that_many_rows_share_has_a_bin_of_its_own():
+    gains = one([0.0] * 50 + np.linspace(-5, 1000, 50).tolist(), "double")
+    place = gains.bins.index("exactly 0")
+    assert gains.synthetic[place] == 50
+    assert float(gains.ticks[place - 1]) < 0
+    assert sum(gains.synthetic) == 100
+
+
+def test_real_values_choose_no_edge():
+    shown = one([float(i) for i in range(100)], "double", real=[1e9, -1e9, 5.0])
+    assert shown == one([float(i) for i in range(100)], "double", real=[2e9, -7e9, 5.0])
+    assert shown.real[0] == 1
+    assert shown.bins[0].startswith("below")
+    assert shown.real[-1] == 1
+
+
+def test_a_long_tail_does_not_flatten_the_rest():
+    shown = one([*np.linspace(0, 1, 1000).tolist(), 1e6], "double")
+    assert len(shown.bins) > 15
+    assert shown.synthetic[-1] >= 1
+    assert shown.bins[-1].endswith("and above")
+
+
+@pytest.mark.parametrize(
+    ("days", "first"),
+    [(range(0, 9), "1970-01-01"), (range(0, 700), "1970-01"), (range(0, 7000), "1970"), (range(0, 7), "1970-01-01")],
+)
+def test_dates_are_counted_by_the_calendar(days, first):
+    shown = one(np.array(days, np.int32), "date32", kind="date")
+    assert shown.ticks[0] == first
+    assert len(shown.bins) <= 27
+    assert sum(shown.synthetic) == len(days)
+
+
+def test_times_of_the_day_are_counted_by_the_hour():
+    shown = one(np.arange(24, dtype=np.int64) * 3_600_000_000, "time64", kind="time")
+    assert shown.bins[:2] == ("00:00", "01:00")
+    assert shown.synthetic == (1,) * 24
+
+
+@pytest.mark.parametrize("values", [[3.5], [0.0], [1e300, -1e300], [1e-300, 3e-300], [float("nan")], []])
+def test_odd_columns_have_a_histogram_too(values):
+    shown = one(values, "double", real=[1.0, 2.0])
+    assert sum(shown.real) == 2
+
+
+def test_charts_compare_shares_and_pool_rare_labels():
+    labels = [f"l{i}" for i in range(18) for _ in range(40 - i)]
+    chart = column_chart(one(labels, "string", kind="category", real=labels * 3), 0)
+    assert [row["synthetic"] for row in chart.rows] == [row["real"] for row in chart.rows]
+    assert chart.rows[-1]["bin"] == "7 others"
+    assert sum(row["synthetic"] for row in chart.rows) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_label_named_missing_is_not_the_missing_cells():
+    chart = column_chart(one(["missing", "missing", None], "string", kind="category"), 0)
+    assert len({row["tick"] for row in chart.rows}) == 2
