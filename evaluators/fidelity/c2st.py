@@ -41,10 +41,11 @@ class C2st(Evaluator):
     fidelity/shape. It falls with the number of rows, so compare values at equal rows a side only. Rows that stand
     twice on one side pull it down, as a detector meets them in two folds.
 
-    Two tables say by what. `columns`: `importance` is how much evidence is lost when the column's cells are permuted
-    (Breiman, "Random forests", 2001), in place of accuracy the mean log odds, out of fold, that a row gets for what it is: unlike the AUC
-    they do not end at 1, where each of two telling columns could be spared. `gain` is the column's share of what the splits gained. Gain
-    alone misleads: it favours columns with many values, and shares between a broken column and those that show it broken.
+    Two tables say by what. `columns`: `evidence` is how much is lost when the column's cells are permuted (Breiman, "Random
+    forests", 2001), of the mean log odds, out of fold, that a row gets for what it is: unlike the AUC they do not end at 1, where
+    each of two telling columns could be spared. `importance` is the column's share of it, 0 where the detector knows nothing;
+    `gain` its share of what the splits gained. Gain misleads: it favours columns with many values, and goes to those that show a
+    broken column broken as much as to that one.
     `ranges`: of the most important columns the share of synthetic and of real rows by range of values, and the mean `probability`
     out of fold that a row there is synthetic; sorted by the difference of shares times how sure the detector is. Where a
     column is broken only in what ties it to others, its ranges look alike.
@@ -69,14 +70,9 @@ class C2st(Evaluator):
         encoded = encode_jointly((measured.table, references.holdout.table), columns)
         is_real = np.repeat([0.0, 1.0], [len(rows) for rows in encoded.rows])
         found = _detect(np.concatenate(encoded.rows), is_real, encoded.kinds, seed)
-        order = np.lexsort((-found.gain, -found.importance))
-        details = pa.table(
-            {
-                "column": [columns[i].name for i in order],
-                "importance": found.importance[order],
-                "gain": found.gain[order],
-            }
-        )
+        order = np.lexsort((-found.gain, -found.evidence, -found.importance))
+        readings = {name: getattr(found, name)[order] for name in ("importance", "evidence", "gain")}
+        details = pa.table({"column": [columns[i].name for i in order], **readings})
         telling = [columns[i] for i in order[:RANGED_COLUMNS] if found.importance[i] > 0]
         ranges = _ranges(measured.table, references.holdout.table, telling, found.is_synthetic)
         return Measurement({"": 1 - 2 * max(0.0, found.auc - 0.5)}, {"columns": details, "ranges": ranges})
@@ -88,8 +84,9 @@ class _Detection:
 
     auc: float  # within each held-out fold, averaged, since scores of two classifiers share no scale
     is_synthetic: NDArray[np.float64]  # probability (rows,)
-    importance: NDArray[np.float64]  # (columns,)
-    gain: NDArray[np.float64]  # (columns,)
+    importance: NDArray[np.float64]  # (columns,), as the two below
+    evidence: NDArray[np.float64]
+    gain: NDArray[np.float64]
 
 
 def _detect(rows: Rows, is_real: NDArray[np.float64], kinds: Sequence[str], seed: int) -> _Detection:
@@ -100,30 +97,33 @@ def _detect(rows: Rows, is_real: NDArray[np.float64], kinds: Sequence[str], seed
     rng = np.random.default_rng(seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     chances, aucs = np.empty(len(rows)), []
-    gain, importance = np.zeros(len(kinds)), np.zeros(len(kinds))
+    gain, evidence, known = np.zeros(len(kinds)), np.zeros(len(kinds)), 0.0
     for fold, (fitted, held_out) in enumerate(folds.split(rows, is_real)):
         trees = fit_trees(rows[fitted], is_real[fitted], kinds, SETTINGS, seed=seed + fold)
         chances[held_out] = trees.predict(rows[held_out])
         aucs.append(roc_auc_score(is_real[held_out], chances[held_out]))
         gain += trees.gains / FOLDS
         some = rng.permutation(held_out)[:PERMUTED_ROWS]
-        importance += _permutation_importance(trees, rows[some], is_real[some], rng) / FOLDS
-    return _Detection(float(np.mean(aucs)), 1 - chances, importance, shares_of(gain))
+        whole, lost = _evidence(trees, rows[some], is_real[some], rng)
+        known += whole / FOLDS
+        evidence += lost / FOLDS
+    importance = shares_of(evidence.clip(0)) if known > 0 else np.zeros(len(kinds))
+    return _Detection(float(np.mean(aucs)), 1 - chances, importance, evidence, shares_of(gain))
 
 
-def _permutation_importance(
+def _evidence(
     trees: Trees, rows: Rows, is_real: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """The mean log odds for the truth lost by permuting each column, (columns,); 0 for columns beyond the first few by gain."""
+) -> tuple[float, NDArray[np.float64]]:
+    """The mean log odds for the truth, and what of them permuting each column loses, (columns,); 0 beyond the first few by gain."""
     tried = [i for i in np.argsort(-trees.gains)[:PERMUTED_COLUMNS] if trees.gains[i] > 0]
     copies = np.tile(rows, (1 + len(tried), 1, 1))  # (1 + columns tried, rows, columns)
     for copy, column in zip(copies[1:], tried, strict=True):
         copy[:, column] = rng.permutation(copy[:, column])
     log_odds = trees.log_odds(copies.reshape(-1, rows.shape[1])).reshape(len(copies), -1)
     whole, *permuted = (log_odds * (2 * is_real - 1)).mean(axis=1)
-    importance = np.zeros(rows.shape[1])
-    importance[tried] = whole - np.array(permuted)
-    return importance
+    lost = np.zeros(rows.shape[1])
+    lost[tried] = whole - np.array(permuted)
+    return float(whole), lost
 
 
 def _ranges(

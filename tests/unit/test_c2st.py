@@ -38,8 +38,29 @@ def test_a_shuffled_column_is_named_first(name):
     shuffled = replaced(table, name, table[name].to_pandas().sample(frac=1, random_state=0).tolist())
     columns = measurement(C2st(), shuffled, mixed(rows=2000, seed=2)).tables["columns"]
     assert columns["column"][0].as_py() == name
-    assert columns["importance"][0].as_py() > 0.02
-    assert sum(columns["gain"].to_pylist()) == pytest.approx(1)
+    assert columns["evidence"][0].as_py() > 0.02
+    for shares in ("importance", "gain"):
+        assert sum(columns[shares].to_pylist()) == pytest.approx(1)
+
+
+def test_where_nothing_tells_rows_apart_nothing_is_named():
+    tables = measurement(C2st(), mixed(rows=1000, seed=1), mixed(rows=1000, seed=2)).tables
+    assert set(tables["columns"]["importance"].to_pylist()) == {0}
+    assert tables["ranges"].num_rows == 0
+
+
+def test_two_telling_columns_do_not_hide_each_other():
+    """Either alone gives nearly every row away, so that the AUC hardly misses one of them."""
+    names = ("x", "y", "z")
+    schema = Schema(columns=tuple(X.model_copy(update={"name": name}) for name in names))
+    synthetic, real = np.random.default_rng(0).normal(size=(2, 3, 1000))
+    synthetic[:2] += 3
+    sides = [pa.table(dict(zip(names, side, strict=True)), schema=schema.arrow) for side in (synthetic, real)]
+    found = measurement(C2st(), *sides, schema)
+    columns = found.tables["columns"].to_pylist()
+    assert found.scores[""] < 0.01
+    assert {line["column"] for line in columns[:2]} == {"x", "y"}
+    assert columns[1]["importance"] > 0.3
 
 
 def test_a_telling_range_is_named_first_with_its_shares():
