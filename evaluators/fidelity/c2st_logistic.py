@@ -33,7 +33,7 @@ class C2stLogistic(Evaluator):
 
     It misleads by what it cannot see: a linear model of single columns sees shifts of means and shares, no spread and no
     dependence. A table whose columns are sampled independently of each other scores .94 to .99: a high value is no praise, a low
-    one says that single columns are off.
+    one says that single columns are off. For the same reason the floor control is no floor here, and there is no normalised value.
     """
 
     modality: ClassVar[Modality] = "table"
@@ -42,6 +42,7 @@ class C2stLogistic(Evaluator):
     remedy: ClassVar[str] = (
         "Single columns are off, so look at fidelity/shape for those with the lowest values, and at fidelity/missing."
     )
+    has_floor: ClassVar[bool] = False
     replicates: ClassVar[int] = 5  # it is the cheap look beside fidelity/c2st
 
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:

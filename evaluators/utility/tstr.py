@@ -83,10 +83,10 @@ def _auc(task: Task, prediction: Prediction, codes: list[int]) -> float:
     return float(roc_auc_score(np.isin(task.truth, codes), prediction.values[:, codes].sum(axis=1)))
 
 
-def _cosine(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """NaN where one of the models splits nothing."""
-    length = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / length if length else nan
+def _cosine(measured: NDArray[np.float64], real: NDArray[np.float64]) -> float:
+    """Of `measured` with `real`: 0 where the measured rows teach no split, NaN where the real ones teach none."""
+    length = float(np.linalg.norm(measured) * np.linalg.norm(real))
+    return float(measured @ real) / length if length else (0.0 if real.any() else nan)
 
 
 def _importance(task: Task, found: Predictions) -> pa.Table:

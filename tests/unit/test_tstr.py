@@ -68,6 +68,13 @@ def test_importance_is_low_where_other_columns_carry_the_model():
     assert lines[1]["synthetic"] > 0.9
 
 
+def test_importance_is_0_where_the_synthetic_rows_teach_nothing():
+    one_label = labelled(0) | {"label": ["a"] * 500}
+    scores = measurement(one_label, labelled(1), labelled(2), "label").scores
+    assert scores[""] == 0.5
+    assert scores["importance"] == 0
+
+
 def test_classes_are_those_of_scikit_learn():
     sides = [labelled(seed) for seed in (0, 1, 2)]
     synthetic, test, train = sides
