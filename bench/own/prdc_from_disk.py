@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,4 +27,11 @@ class Stored:
 
 
 real, fake = (Stored(Path(sys.argv[1]) / f"{side}.npy") for side in ("real", "fake"))
-print_run(lambda: astuple(prdc(real, fake, 5, threads=len(os.sched_getaffinity(0)))))
+
+
+def shares() -> list[float]:
+    found = prdc(real, fake, 5, threads=len(os.sched_getaffinity(0)))
+    return [found.precision, found.recall, found.density, found.coverage]
+
+
+print_run(shares)

@@ -10,7 +10,7 @@ mixed.py compares rows of numbers and labels, euclidean.py dense vectors, manifo
 from synthmill.neighbours.best import Neighbours
 from synthmill.neighbours.embedding import Embedding
 from synthmill.neighbours.euclidean import nearest_euclidean
-from synthmill.neighbours.manifold import Prdc, prdc
+from synthmill.neighbours.manifold import Overlap, prdc
 from synthmill.neighbours.mixed import Metric, Points, Space, nearest
 
-__all__ = ["Embedding", "Metric", "Neighbours", "Points", "Prdc", "Space", "nearest", "nearest_euclidean", "prdc"]
+__all__ = ["Embedding", "Metric", "Neighbours", "Overlap", "Points", "Space", "nearest", "nearest_euclidean", "prdc"]

@@ -15,6 +15,7 @@ from synthmill.errors import SourceError
 from synthmill.features import amounts, measurable
 
 MOST_LABELS = 50  # of a column, the most frequent ones of train; the others share a coordinate
+MOST_COORDINATES = 600  # of labels in all, so that a table of many columns has fewer of each
 _FURTHEST = 1e4  # standard deviations: further off, single precision would blur the rows that are not
 
 
@@ -37,7 +38,13 @@ class Embedding:
                 "no column to measure distances by: all are ids, text or images",
                 hint="leave the scores that compare rows by distance out",
             )
-        return cls(tuple((_Label if c.is_discrete else _Amount).fit(c.name, train[c.name]) for c in kept))
+        labels = max(2, min(MOST_LABELS, MOST_COORDINATES // max(1, sum(c.is_discrete for c in kept))))
+        return cls(
+            tuple(
+                _Label.fit(c.name, train[c.name], labels) if c.is_discrete else _Amount.fit(c.name, train[c.name])
+                for c in kept
+            )
+        )
 
     def __call__(self, table: pa.Table) -> NDArray[np.float32]:
         """Vectors (rows, d)."""
@@ -68,10 +75,10 @@ class _Label:
     values: pa.Array
 
     @classmethod
-    def fit(cls, name: str, cells: pa.ChunkedArray) -> _Label:
+    def fit(cls, name: str, cells: pa.ChunkedArray, most: int) -> _Label:
         counted = pa.table({"label": cells}).group_by("label").aggregate([("label", "count")])
         ordered = counted.sort_by([("label_count", "descending"), ("label", "ascending")])
-        return cls(name, pc.drop_null(ordered["label"]).slice(0, MOST_LABELS).combine_chunks())
+        return cls(name, pc.drop_null(ordered["label"]).slice(0, most).combine_chunks())
 
     def coordinates(self, cells: pa.ChunkedArray) -> NDArray[np.float32]:
         """One for each known label, then one for all other labels and one for missing cells."""

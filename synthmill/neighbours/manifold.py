@@ -15,43 +15,56 @@ _FEW = 1 / 50  # of the pairs of a block: more cost less as one matrix product i
 
 
 @dataclass(frozen=True, slots=True)
-class Prdc:
-    """Shares in [0, 1], but for density, which has no upper end."""
+class Overlap:
+    """What each vector meets of the other cloud's spheres, and the four shares made of it, in [0, 1] but for density."""
 
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    k: int
+    is_covered: NDArray[np.bool_]  # (real rows,) some fake vector is inside its sphere
+    is_recalled: NDArray[np.bool_]  # (real rows,) it is inside some fake sphere
+    spheres_around: Indices  # (fake rows,) the number of real spheres that it is inside
+
+    @property
+    def precision(self) -> float:
+        """The share of fake vectors inside some real sphere (Kynkäänniemi et al., 2019)."""
+        return float((self.spheres_around > 0).mean())
+
+    @property
+    def recall(self) -> float:
+        """The share of real vectors inside some fake sphere (Kynkäänniemi et al., 2019)."""
+        return float(self.is_recalled.mean())
+
+    @property
+    def density(self) -> float:
+        """How many real spheres a fake vector is inside, over k; no upper end (Naeem et al., 2020)."""
+        return float(self.spheres_around.mean() / self.k)
+
+    @property
+    def coverage(self) -> float:
+        """The share of real spheres with a fake vector inside (Naeem et al., 2020)."""
+        return float(self.is_covered.mean())
 
 
-def prdc(real: Vectors, fake: Vectors, k: int, *, threads: int = 1) -> Prdc:
+def prdc(real: Vectors, fake: Vectors, k: int, *, threads: int = 1) -> Overlap:
     """Precision, recall, density and coverage of `fake` (rows, d) against `real` (rows, d).
 
-    Precision: the share of fake vectors inside some real sphere; recall: of real vectors inside some fake sphere (Kynkäänniemi et al.,
-    "Improved precision and recall metric for assessing generative models", NeurIPS 2019). Density: how many real spheres a fake
-    vector lies in, over k; coverage: the share of real spheres with a fake vector inside (Naeem et al., "Reliable fidelity and
-    diversity metrics for generative models", ICML 2020). A vector on a sphere is not inside. Distances are compared in single
-    precision, as the authors' package prdc compares those of float32.
+    Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models" (NeurIPS 2019); Naeem et al., "Reliable
+    fidelity and diversity metrics for generative models" (ICML 2020). A vector on a sphere is not inside. Distances are compared in
+    single precision, as the latter's package prdc compares those of float32.
     """
     real_squares, fake_squares = (
         nearest_euclidean(side, side, k, exclude="self", threads=threads).distances[:, -1] ** 2 for side in (real, fake)
     )
     is_covered, is_recalled = np.zeros((2, real.shape[0]), np.bool_)
-    spheres_around = np.zeros(fake.shape[0], np.int64)
+    found = Overlap(k, is_covered, is_recalled, np.zeros(fake.shape[0], np.int64))
     with threadpool_limits(threads):
         for block in blocks(real, fake):
             pairs = _Pairs(block, real, fake)
             inside = pairs.within(real_squares[pairs.rows, None], block.query_norms[:, None])
-            is_covered[pairs.rows] |= inside.any(axis=1)
-            spheres_around[pairs.columns] += np.count_nonzero(inside, axis=0)
+            found.is_covered[pairs.rows] |= inside.any(axis=1)
+            found.spheres_around[pairs.columns] += np.count_nonzero(inside, axis=0)
             inside = pairs.within(fake_squares[None, pairs.columns], block.point_norms[None])
-            is_recalled[pairs.rows] |= inside.any(axis=1)
-    return Prdc(
-        precision=float((spheres_around > 0).mean()),
-        recall=float(is_recalled.mean()),
-        density=float(spheres_around.mean() / k),
-        coverage=float(is_covered.mean()),
-    )
+            found.is_recalled[pairs.rows] |= inside.any(axis=1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,21 @@ from support.tables import MIXED, mixed
 from evaluators.diversity.prdc import Prdc
 from synthmill.columns import Column, Schema
 from synthmill.errors import SourceError
-from synthmill.evaluator import Measured, Reference, References
+from synthmill.evaluator import Measured, Measurement, Reference, References
 from synthmill.neighbours import Embedding
 
 X = Column(name="x", kind="number", dtype="double", nullable=True)
 LABEL = Column(name="label", kind="category", dtype="string", nullable=True)
 
 
-def scores(real: pa.Table, measured: pa.Table) -> dict[str, float]:
+def measurement(real: pa.Table, measured: pa.Table) -> Measurement:
     evaluator, train = Prdc(), mixed(1500, seed=9)
     references = References(MIXED, Reference(real), Reference(train), evaluator.prepare(train, MIXED, seed=0))
-    return dict(evaluator.measure(Measured(measured), references, seed=0).scores)
+    return evaluator.measure(Measured(measured), references, seed=0)
+
+
+def scores(real: pa.Table, measured: pa.Table) -> dict[str, float]:
+    return dict(measurement(real, measured).scores)
 
 
 def test_real_rows_cover_31_of_32():
@@ -35,6 +39,16 @@ def test_rows_of_one_city_cover_that_city_and_are_precise():
     assert found[""] == pytest.approx(whole[""] * 0.6, abs=0.05)  # three in five rows are of Oslo
     assert found["recall"] < whole["recall"] - 0.2
     assert found["precision"] > 0.98
+
+
+def test_the_least_covered_ranges_are_named():
+    made = mixed(4000, seed=2)
+    one_city = made.filter(pa.compute.equal(made["city"], "Oslo")).slice(0, 1500)
+    rows = measurement(mixed(1500, seed=1), one_city).tables["covered"].to_pylist()
+    assert {(row["column"], row["range"]) for row in rows[:2]} == {("city", "Pisa"), ("city", "Riga")}
+    assert [row["covered"] for row in rows] == sorted(row["covered"] for row in rows)
+    assert sum(row["rows"] for row in rows if row["column"] == "city") == pytest.approx(1)
+    assert all(row["rows"] * 1500 >= 20 for row in rows)
 
 
 def test_shuffled_columns_are_less_precise_and_cover_less():
@@ -59,6 +73,12 @@ def test_a_row_becomes_standardised_amounts_and_one_hot_labels():
         [0, 0, 0, 0, 1, 0],
         [1e4, 0, 0, 0, 0, 1],
     ]
+
+
+def test_many_columns_of_labels_have_fewer_coordinates_each():
+    columns = [Column(name=f"c{i}", kind="category", dtype="string") for i in range(200)]
+    table = pa.table({c.name: [str(i) for i in range(30)] for c in columns})
+    assert Embedding.fit(table, columns)(table).shape == (30, 200 * 5)  # three labels, the others, missing
 
 
 def test_rare_labels_share_a_coordinate():
