@@ -111,9 +111,7 @@ def _merge_alike(edges: Cells, values: Cells, opinion: Cells) -> Cells:
     means = np.bincount(codes, opinion[is_inner]) / rows
     tree = DecisionTreeRegressor(max_leaf_nodes=MERGED, random_state=0)
     nodes = tree.fit(found[:, None], means, sample_weight=rows).tree_
-    splits = np.ceil(nodes.threshold[nodes.feature >= 0]).astype(
-        np.int64
-    )  # a leaf has no feature: -2
+    splits = np.ceil(nodes.threshold[nodes.feature >= 0]).astype(np.int64)  # a leaf has no feature: -2
     kept: Cells = edges[np.unique([0, *splits, len(edges) - 1])]
     return kept
 
@@ -125,19 +123,26 @@ def _spikes(values: Cells) -> Cells:
 
 
 def _cut(sides: tuple[Cells, Cells], spikes: Cells, edges: Cells, dtype: pa.DataType) -> Ranges:
-    """Each spike alone, then what is below, between and above the edges, then the missing cells. A range holds its lower edge."""
+    """Each spike alone, then what is below, between and above the edges, then the missing cells. A range holds its lower edge.
+
+    `other 36 to 54` is that range without the spikes in it.
+    """
     codes = []
     for side in sides:
         ranges = len(spikes) + np.searchsorted(edges, side, side="right")
         ranges = np.where(np.isin(side, spikes), np.searchsorted(spikes, side), ranges)
         codes.append(np.where(np.isnan(side), len(spikes) + len(edges) + 1, ranges).astype(np.int64))
-    names = (*written(spikes, dtype), *_between(edges, dtype), "missing")
+    bounds = np.searchsorted(spikes, [-np.inf, *edges, np.inf])
+    between = [
+        f"other {name}" if holed else name for name, holed in zip(_between(edges, dtype), np.diff(bounds), strict=True)
+    ]
+    names = (*written(spikes, dtype), *between, "missing")
     return Ranges(names, codes[0], codes[1])
 
 
 def _between(edges: Cells, dtype: pa.DataType) -> list[str]:
     if not len(edges):
-        return ["other"]
+        return ["amounts"]
     whole = pa.types.is_integer(dtype)  # 8 to 10 and 11 to 15, but 0.5 to 1.5 and 1.5 to 2.5
     first = written(np.ceil(edges) if whole else edges, dtype)
     last = written(np.ceil(edges) - 1 if whole else edges, dtype)

@@ -39,6 +39,12 @@ def test_an_amount_that_many_rows_share_is_a_range_of_its_own():
     assert sum(s for s, _ in found.values()) == sum(r for _, r in found.values()) == 1000
 
 
+def test_a_range_without_the_spikes_in_it_says_so():
+    side = pa.chunked_array([np.concatenate([np.full(100, 5.0), np.arange(0.0, 10.0, 0.01)])])
+    found = cut(side, side, opinion=np.zeros_like)
+    assert found.names == ("5", "below 0", "other 0 to 9.99", "above 9.99", "missing")
+
+
 def test_neighbours_of_which_the_detector_thinks_alike_are_one_range():
     amounts = pa.chunked_array([np.arange(1001.0)])
     found = by_range(cut(amounts, amounts, opinion=lambda side: 1.0 * ((side >= 500) & (side < 550))))
