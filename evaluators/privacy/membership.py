@@ -18,23 +18,8 @@ from synthmill.shares import wilson
 
 ATTACKED = 4_000  # members, and as many non-members: the AUC is then known to about .013
 FALSE_ALARMS = 0.01
-BLUR = (
-    0.01  # added to both distances of the ratio, in standard deviations of a column: two rows so near are the same row
-)
-DRAWN_FALSE_ALARMS = (
-    0.01,
-    0.02,
-    0.05,
-    0.1,
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-    0.6,
-    0.7,
-    0.8,
-    0.9,
-)  # points of the curve in the report
+CURVE = (0.01, 0.02, 0.05, *(tenth / 10 for tenth in range(1, 10)))  # the shares of false alarms in the table
+BLUR = 0.0001  # added to both distances of a ratio, in standard deviations a column: a copy is no division by zero
 Z = 1.959963984540054  # of a 95 % interval
 
 Suspicion = NDArray[np.float64]  # (rows,): what the attacker knows of each row; higher is more likely a member
@@ -66,8 +51,8 @@ class Membership(Evaluator):
     version: ClassVar[int] = 1
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower", "tpr": "lower", "domias": "lower", "domias_tpr": "lower"}
     remedy: ClassVar[str] = (
-        "The generator comes nearer to its train rows than to others: fewer steps, a smaller network, more train rows, or a "
-        "generator with differential privacy."
+        "The generator comes nearer to its train rows than to others: fewer steps, a smaller network, or more train rows. "
+        "privacy/copies says how far whole rows are the cause."
     )
     # Members come from train cut to B's conditions: of a balanced recipe all of train would be known by its labels.
     against: ClassVar[Against] = "both"
@@ -155,8 +140,6 @@ def _share_below(values: Suspicion, others: Suspicion) -> NDArray[np.float64]:
 
 def _curves(attacks: Mapping[str, Attack]) -> pa.Table:
     """Both attacks at the same shares of false alarms, none so small that one row would decide it."""
-    lines = [
-        (name or "distance", fpr, attack.tpr(fpr)) for name, attack in attacks.items() for fpr in DRAWN_FALSE_ALARMS
-    ]
+    lines = [(name or "distance", fpr, attack.tpr(fpr)) for name, attack in attacks.items() for fpr in CURVE]
     names, fprs, tprs = zip(*lines, strict=True)
     return pa.table({"attack": names, "fpr": fprs, "tpr": tprs})

@@ -17,9 +17,7 @@ from synthmill.evaluator import Against, Direction, Evaluator, Measured, Measure
 from synthmill.features import measurable
 
 ROWS_A_VALUE = 5  # train rows a value of the determinant, on average; with fewer, rows that stand twice look like a law
-SURPRISE = (
-    20.0  # rows that would break the dependency if the two columns were independent: chance keeps it in e^-20 of tables
-)
+SURPRISE = 20.0  # rows that would break it, were the columns independent: chance keeps it in e^-20 of tables
 SCREENED_ROWS = 2_000  # most pairs break within so many rows, and are found at once
 
 Codes = NDArray[np.int32]  # (rows,): the place of a cell among the column's values, -1 where it is missing

@@ -82,6 +82,12 @@ def test_train_rows_with_a_little_noise_are_found_by_both_attacks():
     assert found.intervals[""][0] > 0.9
 
 
+def test_copies_are_found_by_the_density_ratio_where_rows_lie_close_too():
+    found = measure(TRAIN)
+    assert found.scores["tpr"] == 1
+    assert found.scores["domias_tpr"] > 0.9
+
+
 def test_unseen_rows_are_no_help():
     for seed in range(3, 8):
         found = measure(rows(seed))
