@@ -71,6 +71,15 @@ def test_prdc_is_what_its_definition_says(shift, k):
     assert values(prdc(real, fake, k)) == pytest.approx(plain_prdc(real, fake, k), abs=1e-12)
 
 
+def test_prdc_of_clouds_far_from_the_centre_is_decided_in_double_precision():
+    """In single precision distances within a clump are off by more than they are apart."""
+    real, fake = (
+        np.concatenate([cloud(seed, 60, centre=-1e4), cloud(seed + 1, 60, centre=1e4)]).astype(np.float32)
+        for seed in (0, 2)
+    )
+    assert values(prdc(real, fake, 3)) == pytest.approx(plain_prdc(real, fake, 3), abs=1e-12)
+
+
 @pytest.mark.parametrize("few", [0, 1])  # ties computed again as one product, and pair by pair
 def test_prdc_does_not_count_what_lies_on_a_sphere(few, monkeypatch):
     monkeypatch.setattr(manifold, "_FEW", few)

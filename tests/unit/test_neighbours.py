@@ -96,6 +96,21 @@ def test_unseen_labels_constant_columns_and_amounts_out_of_range():
     assert found.distances[:, 0] * 3 == pytest.approx([1.25, 1, 2, 2])
 
 
+def test_a_label_never_seen_is_not_a_missing_one():
+    column = Column(name="label", kind="category", dtype="string")
+    points = pa.table({"label": pa.array([None, None], pa.string())})
+    space = Space.fit("gower", [column], points)
+    queries = space.encode(pa.table({"label": ["new", None]}))
+    assert nearest(queries, space.encode(points), 1).distances.tolist() == [[1], [0]]
+
+
+def test_l1_takes_a_constant_column_as_it_is():
+    column = Column(name="x", kind="number", dtype="double")
+    train, other = pa.table({"x": [5.0, 5.0]}), pa.table({"x": [7.0, 5.0]})
+    space = Space.fit("l1", [column], train)
+    assert nearest(space.encode(other), space.encode(train), 1).distances.tolist() == [[2], [0]]
+
+
 def test_300_columns_of_labels_are_counted():
     """More than one byte holds."""
     columns = [Column(name=f"c{i}", kind="boolean", dtype="bool") for i in range(300)]
