@@ -20,6 +20,7 @@ MINIMUM_REAL = 5  # real rows; below it neither a label nor a count is shown
 LABELS = 20
 QUANTILES = 200
 MERGED = 8  # ranges of an amount that are left of the quantiles
+ALIKE = 1e-4  # a split of opinions in 0..1 that lowers their variance by less is none
 SPIKE = 0.05  # share of rows from which a single amount is a range of its own
 
 Cells = NDArray[np.float64]
@@ -109,7 +110,7 @@ def _merge_alike(edges: Cells, values: Cells, opinion: Cells) -> Cells:
     is_inner = (ranges >= 0) & (ranges < len(edges) - 1)
     found, codes, rows = np.unique(ranges[is_inner], return_inverse=True, return_counts=True)
     means = np.bincount(codes, opinion[is_inner]) / rows
-    tree = DecisionTreeRegressor(max_leaf_nodes=MERGED, random_state=0)
+    tree = DecisionTreeRegressor(max_leaf_nodes=MERGED, min_impurity_decrease=ALIKE, random_state=0)
     nodes = tree.fit(found[:, None], means, sample_weight=rows).tree_
     splits = np.ceil(nodes.threshold[nodes.feature >= 0]).astype(np.int64)  # a leaf has no feature: -2
     kept: Cells = edges[np.unique([0, *splits, len(edges) - 1])]
@@ -151,9 +152,10 @@ def _between(edges: Cells, dtype: pa.DataType) -> list[str]:
 
 
 def written(values: Cells, dtype: pa.DataType) -> list[str]:
-    """Amounts as a person writes them: four digits, dates and times to the minute."""
+    """Amounts as a person writes them: four digits, dates to the minute, times of day to the second."""
     if not pa.types.is_temporal(dtype):
         return [np.format_float_positional(v, precision=4, unique=False, fractional=False, trim="-") for v in values]
     whole = pa.array(np.round(values).astype(np.int64))
     dated = whole.cast(pa.int32()) if dtype.bit_width == 32 else whole
-    return [str(value)[:16] for value in dated.cast(dtype).to_pylist()]
+    length = 8 if pa.types.is_time(dtype) else 16
+    return [str(value)[:length] for value in dated.cast(dtype).to_pylist()]

@@ -95,7 +95,9 @@ def test_groups_of_an_amount_are_its_real_quarters():
 
 def test_dates_are_written_as_dates():
     days = pa.chunked_array([pa.array(np.arange(20_000, 20_100, dtype=np.int32)).cast(pa.date32())])
-    assert cut(days, days, DAY).names[1].startswith("2024-10-04 to ")
+    assert cut(days, days, DAY).names == ("below 2024-10-04", "2024-10-04 to 2025-01-11", "above 2025-01-11", "missing")
+    noon = pa.chunked_array([pa.array([43_200_500_000] * 10).cast(pa.time64("us"))])
+    assert groups(noon, noon, Column(name="at", kind="time", dtype="time64")).names[0] == "below 12:00:00"
 
 
 def test_fewer_than_five_real_rows_are_given_as_none():
