@@ -38,7 +38,7 @@ def near(columns: tuple[Column, ...], rows: dict, train: dict) -> float:
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([3, 1, 2, 2, 5], 1), ([0.25, 0.5, 1.0, 1.25], 0.25), ([7, 7], 0), ([0.1 + 0.2, 0.3, 0.4, 0.5], 0.1)],
+    [([3, 1, 2, 2, 5], 1), ([0.25, 0.5, 1.0, 1.25], 0.25), ([7, 7], 0), ([0.3, 0.1 + 0.2, 0.7 + 0.1, 0.8, 1.3], 0.5)],
 )
 def test_the_resolution_is_the_median_gap_of_distinct_amounts(values, expected):
     assert resolution(np.array(values, dtype=np.float64)) == pytest.approx(expected)

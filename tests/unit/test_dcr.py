@@ -4,10 +4,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from evaluators.privacy.dcr import Dcr, distance_ratios
+from evaluators.privacy.dcr import Dcr, Share, distance_ratios
 from synthmill.columns import Column, Schema
 from synthmill.evaluator import Measured, Measurement, Reference, References
 from synthmill.neighbours import Neighbours
+from synthmill.shares import wilson_share
 
 X = Column(name="x", kind="number", dtype="double")
 Y = Column(name="y", kind="number", dtype="double")
@@ -70,11 +71,19 @@ def test_intervals_cover_one_half_for_unseen_rows():
     covered = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        found = measurement((X, Y), drawn(rng, 300), drawn(rng, 300), drawn(rng, 300))
+        found = measurement((X, Y), drawn(rng, 900), drawn(rng, 300), drawn(rng, 300))
         covered.append([found.intervals[name][0] <= 0.5 <= found.intervals[name][1] for name in ("", "l1")])
     shares = np.mean(covered, axis=0)
     assert (shares >= 0.9).all()
     assert (shares <= 0.99).all()
+
+
+def test_the_effective_number_of_rows_by_hand():
+    """Ten rows at each of 10 records, 6 of train and 4 of the holdout; of 20 records: 1 / (10 x 0.1^2 - 1 / 20) = 20."""
+    record = np.repeat(np.arange(10), 10)[:, None]
+    is_train = record < 6
+    to_train, to_holdout = (Neighbours(np.where(near, 0.1, 0.9), record) for near in (is_train, ~is_train))
+    assert Share.of(to_train, to_holdout, 20) == Share(0.6, pytest.approx(wilson_share(0.6, 20)))
 
 
 def test_rows_that_all_have_one_closest_record_say_little():
