@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.commands import git_status, good, make_workspace, synthmill, tree, 
 
 from synthmill.store.manifest import check, read_manifest
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "gates.md"
 HALF, ENOUGH = "{path: data/people.csv, holdout: 0.5}", "[{generator: table/noise, rows: 300}]"
 BLOCKS = "{fidelity/shape: {at_least: 0.9999}}"
 KEEPS_UP = "{fidelity/shape: {not_worse_than: latest}}"
@@ -240,6 +242,33 @@ def test_a_release_without_intervals_leaves_the_gate_undetermined(workspace):
         "undetermined",
         "the score in v1.0.0 has no value with an interval",
     )
+
+
+# What the guide shows
+
+
+def test_the_gates_of_the_guide_are_gates(workspace):
+    [block] = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    target = "{path: data/people.csv, holdout: 0.5, target: score}"
+    recipe = write_recipe(workspace, "guide", source=target, jobs=ENOUGH, rest=block)
+    found = json.loads(good(workspace, "run", recipe, "--dry-run", "--json").out)["plan"]["recipe"]["gates"]
+    assert [len(gates) if isinstance(gates, list) else 1 for gates in found.values()] == [1, 1, 1, 3]
+
+
+def test_the_commands_of_the_guide_work(workspace):
+    recipe = recipe_of(workspace, "fair", gates="{fidelity/shape: {at_least: 0.1}}")
+    released(workspace, recipe)
+    recipe_of(workspace, "fair", gates="{fidelity/shape: {at_least: 0.9999}}", seed="1")
+    assert synthmill(workspace, "run", recipe, "--inline").code == 3
+    for block in re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL):
+        for line in block.splitlines():
+            name, *arguments = shlex.split(line, comments=True)
+            if name == "synthmill":
+                good(workspace, *arguments)
+            else:
+                command(workspace, name, *arguments)
+    assert read_manifest(workspace / "datasets/fair").override is not None
+    assert (workspace / "plots/index.html").is_file()
 
 
 # What DVC compares
