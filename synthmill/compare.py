@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from synthmill import registry
 from synthmill.child import Failure, Note
-from synthmill.columns import Schema
+from synthmill.columns import Kind, Schema
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
 from synthmill.errors import InputError, RecipeError, SourceError
@@ -130,12 +131,11 @@ def _read_real(request: CompareRequest, root: Path, allowed: Sequence[Path]) -> 
 def _overrides(kinds: Sequence[str]) -> dict[str, ColumnOverride]:
     found = {}
     for text in kinds:
-        name, equals, kind = text.partition("=")
-        try:
-            found[name] = ColumnOverride.model_validate({"kind": kind if equals else None} if name else {"": kind})
-        except ValueError:
-            hint = "for example --set-kind zip=category; kinds: number, integer, boolean, category, date, datetime, time, id, text"
-            raise InputError("a kind is given as COLUMN=KIND", where=f"--set-kind {text}", hint=hint) from None
+        name, _, kind = text.partition("=")
+        if not name or kind not in get_args(Kind):
+            hint = f"for example --set-kind zip=category; kinds: {', '.join(get_args(Kind))}"
+            raise InputError("a kind is given as COLUMN=KIND", where=f"--set-kind {text}", hint=hint)
+        found[name] = ColumnOverride.model_validate({"kind": kind})
     return found
 
 
