@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synthmill.columns import Column
-from synthmill.errors import SourceError
-from synthmill.features import amounts, measurable
+from synthmill.features import amounts
+from synthmill.neighbours.mixed import comparable
 
 MOST_LABELS = 50  # of a column, the most frequent ones of train; the others share a coordinate
 MOST_COORDINATES = 600  # of labels in all, so that a table of many columns has fewer of each
@@ -32,12 +32,7 @@ class Embedding:
     @classmethod
     def fit(cls, train: pa.Table, columns: Sequence[Column]) -> Embedding:
         """Means, deviations and labels of train. Raises SourceError where no column is left."""
-        kept = measurable(columns)
-        if not kept:
-            raise SourceError(
-                "no column to measure distances by: all are ids, text or images",
-                hint="leave the scores that compare rows by distance out",
-            )
+        kept = comparable(columns)
         labels = max(2, min(MOST_LABELS, MOST_COORDINATES // max(1, sum(c.is_discrete for c in kept))))
         return cls(
             tuple(

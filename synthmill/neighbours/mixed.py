@@ -45,15 +45,14 @@ class Space:
 
         Ids, text and images are left out. Raises SourceError where nothing is left.
         """
-        kept = measurable(columns)
-        if not kept:
-            raise SourceError(
-                "no column to measure distances by: all are ids, text or images",
-                hint="leave the scores that compare rows by distance out",
-            )
         tables = (train, *others)
-        fitted = [_Label.fit(c.name, tables) if c.is_discrete else _Amount.fit(c.name, metric, train) for c in kept]
-        return cls(metric, tuple(fitted))
+        return cls(
+            metric,
+            tuple(
+                _Label.fit(c.name, tables) if c.is_discrete else _Amount.fit(c.name, metric, train)
+                for c in comparable(columns)
+            ),
+        )
 
     def encode(self, table: pa.Table) -> Points:
         """The rows as coordinates; `table` needs the columns that the space was fitted on."""
@@ -102,6 +101,17 @@ def nearest(queries: Points, points: Points, k: int, *, exclude: Literal["self"]
         for left in range(0, points.rows, _POINTS):
             best.admit(blocks.sums_at(top, left), top, left, own)
     return Neighbours(best.distances / len(points.space.columns), best.indices)
+
+
+def comparable(columns: Sequence[Column]) -> list[Column]:
+    """The columns that distances are measured by. Raises SourceError where there is none."""
+    kept = measurable(columns)
+    if not kept:
+        raise SourceError(
+            "no column to measure distances by: all are ids, text or images",
+            hint="leave the scores that compare rows by distance out",
+        )
+    return kept
 
 
 @dataclass(frozen=True, slots=True)
