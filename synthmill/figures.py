@@ -15,7 +15,7 @@ from synthmill.evaluator import Score
 from synthmill.scoring import Scores
 
 FORMAT = 2  # 1 had `value` and `normalised` alone
-_KEPT = {"value", "direction", "floor", "ceiling", "normalised", "interval", "normalised_interval", "rows", "status"}
+_KEPT = {"value", "direction", "ceiling", "normalised", "interval", "normalised_interval", "status"}
 
 
 def make_metrics(rows: int, scores: Iterable[Score]) -> dict[str, object]:
@@ -42,7 +42,11 @@ def _column_rows(tables: Mapping[str, pa.Table]) -> Iterable[Sequence[object]]:
 
 
 def _by_column(table: pa.Table | None) -> dict[str, float]:
-    return {} if table is None else dict(zip(table["column"].to_pylist(), table["value"].to_pylist(), strict=True))
+    """Rounded, so that the last bits of a sum stay out of git."""
+    if table is None:
+        return {}
+    values = (round(value, 6) for value in table["value"].to_pylist())
+    return dict(zip(table["column"].to_pylist(), values, strict=True))
 
 
 def _csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:

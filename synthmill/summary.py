@@ -19,7 +19,7 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     spent = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in outcome.seconds.items())
     return [
         *score_lines(outcome),
-        *([f"released in spite of its gates: {outcome.override}"] if outcome.override else []),
+        *([f"gates overridden: {outcome.override}"] if outcome.override else []),
         f"{outcome.dataset}{version}: {outcome.rows:,} rows, {outcome.level}",
         f"  dataset  {outcome.path}",
         f"  report   {outcome.path}/report.html",

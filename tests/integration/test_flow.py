@@ -127,6 +127,11 @@ def test_a_missed_gate_is_a_failed_run_with_an_event(workspace, api):
     assert flow_run_of(api, "missed")["state"]["type"] == "FAILED"
     assert [e["event"] for e in events_of(api, "missed")] == ["synthmill.gate.missed"]
 
+    code, _, err = Command(workspace, "missed", "--release", "--override", "for a test").end()
+    assert code == 0, err
+    [event] = [e for e in events_of(api, "missed") if e["event"] == "synthmill.release.created"]
+    assert event["payload"]["override"] == "for a test"
+
 
 def test_a_cancel_through_the_api_stops_the_run_and_the_next_one_goes_on(workspace, api):
     write_recipe(workspace, "cancelled", rows=30_000, seconds=0.05)

@@ -158,7 +158,7 @@ def test_an_override_is_recorded_with_its_release(workspace):
     measured = tree(workspace / ".synthmill/candidates" / outcome["plan"] / "measured")
     done = good(workspace, "run", recipe, "--inline", "--release", "--override", REASON)
     assert tree(workspace / ".synthmill/candidates" / outcome["plan"] / "measured") == measured
-    assert f"released in spite of its gates: {ON_A_LINE}" in done.out
+    assert f"gates overridden: {ON_A_LINE}" in done.out
     assert read_manifest(workspace / "datasets/urgent").override.reason == ON_A_LINE
     card = (workspace / "datasets/urgent/README.md").read_text()
     assert "> **Released although 1 of its gates blocked it.**" in card
