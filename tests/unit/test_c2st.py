@@ -90,7 +90,7 @@ def test_tables_are_small_for_many_columns():
     rng = np.random.default_rng(0)
     names = [f"x{i}" for i in range(200)]
     schema = Schema(columns=tuple(Column(name=name, kind="number", dtype="double") for name in names))
-    sides = [pa.table(dict(zip(names, rng.normal(shift, 1, (200, 300)), strict=True))) for shift in (0, 1)]
+    sides = [pa.table(dict(zip(names, rng.normal(shift, 1, (200, 120)), strict=True))) for shift in (0, 1)]
     tables = measurement(C2st(), *sides, schema).tables
     assert tables["columns"].num_rows == 200
     assert 0 < tables["ranges"].num_rows <= 60
