@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from synthmill import registry
 from synthmill.console import duration, table
-from synthmill.evaluator import Score
+from synthmill.evaluator import Evaluator, Score
 from synthmill.outcome import Outcome, Scored
 from synthmill.scoring.gates import Verdict
 
@@ -68,7 +68,8 @@ def catalogue() -> dict[str, list[dict[str, str]]]:
                 "key": key,
                 "can": f"{measure.modality}, {measure.scores['']} is better, against {measure.against}",
                 "about": _first_line(measure),
-                "needs": "source.target" if measure.needs_target else "",
+                "parts": ", ".join(f"{key}/{name} ({better})" for name, better in measure.scores.items() if name),
+                "needs": _needs(measure),
             }
         )
     return {"generators": generators, "evaluators": evaluators}
@@ -79,10 +80,19 @@ def catalogue_lines(found: dict[str, list[dict[str, str]]]) -> list[str]:
     lines = []
     for title, entries in found.items():
         lines += [title]
+        width = max((len(entry["key"]) for entry in entries), default=0)
         for entry in entries:
-            more = [f"{name}: {entry[name]}" for name in ("params", "needs") if entry.get(name)]
-            lines += [f"  {entry['key']:<18} {entry['can']}", *(f"      {text}" for text in (entry["about"], *more))]
+            more = [f"{name}: {entry[name]}" for name in ("params", "parts", "needs") if entry.get(name)]
+            lines += [
+                f"  {entry['key']:<{width}}  {entry['can']}",
+                *(f"      {text}" for text in (entry["about"], *more)),
+            ]
     return lines
+
+
+def _needs(measure: type[Evaluator]) -> str:
+    needed = {"source.target": measure.needs_target, "source.protected": measure.needs_protected}
+    return ", ".join(name for name, is_needed in needed.items() if is_needed)
 
 
 def _first_line(kind: type) -> str:

@@ -329,7 +329,8 @@ def test_list_says_what_each_generator_and_evaluator_can_do(tmp_path):
     assert "temperature" in entries["table/vae"]["params"]
     assert entries["utility/tstr"]["needs"] == "source.target"
     assert entries["privacy/copies"]["can"] == "table, lower is better, against train"
-    assert "\n  table/vae          vae, fitted on train\n" in good(tmp_path, "list").out
+    assert entries["privacy/copies"]["parts"] == "privacy/copies/near (lower)"
+    assert re.search(r"\n  table/vae +vae, fitted on train\n", good(tmp_path, "list").out)
 
 
 def test_verify_counts_what_is_there(workspace):
