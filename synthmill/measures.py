@@ -27,10 +27,12 @@ def gate_notes(recipe: Recipe) -> list[str]:
     """Gates that are allowed and may not be meant: a bound on a score's better side."""
     notes = []
     for where, name, gate in recipe.gates_by_key:
-        direction = registry.evaluator(evaluator_of(name)).scores[_below_key(name)]
+        own = registry.evaluator(evaluator_of(name)).scores[_below_key(name)]
+        direction = "higher" if gate.of == "normalised" else own  # 1 is the ceiling, whichever way the score runs
         if (gate.at_most if direction == "higher" else gate.at_least) is not None:
             side = "at_most" if direction == "higher" else "at_least"
-            notes.append(f"{where}: {direction} is better for {name}, so {side} bounds it from its better side")
+            of = " of normalised" if gate.of == "normalised" else ""
+            notes.append(f"{where}: {direction} is better for {name}{of}, so {side} bounds it from its better side")
     return notes
 
 

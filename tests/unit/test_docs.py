@@ -32,9 +32,10 @@ def test_the_recipe_of_the_readme_is_a_recipe(tmp_path):
     assert plan.rows == 5000
 
 
-def test_the_commands_of_the_readme_exist():
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_the_commands_of_a_document_exist(path):
     command = get_command(app)
-    for line in "\n".join(blocks(README, "bash")).splitlines():
+    for line in "\n".join(blocks(path.read_text(), "bash")).splitlines():
         for call in re.findall(r"synthmill (.+)", line.partition("#")[0]):
             name, *arguments = call.split()
             known = {option for p in command.commands[name].params for option in getattr(p, "opts", [])}
