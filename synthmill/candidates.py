@@ -4,7 +4,8 @@ candidates/PLAN/counts.json       what became of the candidates; written once da
 candidates/PLAN/measured/         everything that was measured
 candidates/PLAN/scores.json       scores and verdicts
 candidates/PLAN/origin.json       the plan, and where it comes from
-candidates/PLAN/dataset/          data/, README.md, report.html, croissant.json; manifest.json last: then it is complete
+candidates/PLAN/private.html      the report with real rows beside; no release has it
+candidates/PLAN/dataset/          data/, README.md, report.html, report.json, croissant.json; manifest.json last: then it is complete
 candidates/PLAN/settled.json      how it left quarantine; a candidate without it waits for somebody to approve or drop it
 """
 
@@ -19,14 +20,18 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from synthmill.errors import StorageError
+from synthmill.features import measurable
 from synthmill.origin import Origin
 from synthmill.outcome import Scored
-from synthmill.plan import Plan
+from synthmill.plan import Plan, recipe_json
 from synthmill.report.card import make_card, make_croissant
+from synthmill.report.closest import find_closest
 from synthmill.report.inputs import JobFacts, ReportInput, SourceFacts, StratumFacts, in_words
+from synthmill.report.machine import report_json
 from synthmill.report.render import render
 from synthmill.scoring import Scores
 from synthmill.scoring.previous import PreviousRelease
+from synthmill.scoring.task import ScoreTask
 from synthmill.store.assemble import StratumCount, write_jobs
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.huggingface import feature_metadata
@@ -126,12 +131,26 @@ class Candidate:
         counts, plan = self.counts(), self.plan
         report = _report(plan, counts, self.measured(), scored, previous)
         publish_bytes(self.folder / "report.html", render(report).encode())
+        publish_bytes(self.folder / "report.json", report_json(report))
+        self._describe_privately(report)
         publish_bytes(self.folder / "README.md", make_card(plan, counts, scored).encode())
         files = sorted(self.data.glob("*.parquet"))
         publish_bytes(self.folder / "croissant.json", make_croissant(plan, self.folder, files).encode())
         override = Override(reason=scored.override, gates=scored.blocked) if scored.override else None
         manifest = make_manifest(plan, self.folder, counts, self._models(), override)
         publish_bytes(self.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
+
+    def _describe_privately(self, report: ReportInput) -> None:
+        """The same page with real rows beside, where rows can be compared and the split source is still in state."""
+        source = self.plan.source
+        snapshot, path = self.state.source(source.fingerprint), self.root / "private.html"
+        path.unlink(missing_ok=True)
+        if not (measurable(source.schema_.columns) and snapshot.is_dir()):
+            return
+        train = read_snapshot(snapshot, "train", source.schema_)
+        strata = ScoreTask(self.plan, self.data, snapshot).strata
+        closest = find_closest(self.data, strata, train, source.schema_, self.plan.recipe.seed)
+        publish_bytes(path, render(report, closest=closest).encode())
 
     def settle(self, how: str) -> None:
         """Say that it was released or placed, so that it waits for nobody."""
@@ -208,4 +227,5 @@ def _report(
             target=recipe.source.target,
             protected=recipe.source.protected,
         ),
+        recipe=recipe_json(recipe),
     )
