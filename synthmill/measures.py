@@ -8,15 +8,14 @@ from synthmill import registry
 from synthmill.columns import Schema
 from synthmill.errors import RecipeError
 from synthmill.evaluator import Evaluator
+from synthmill.meetable import named_column
 from synthmill.spec import Gate, Recipe, evaluator_of
 
 
 def evaluator_versions(recipe: Recipe, schema: Schema) -> dict[str, int]:
     """Key -> version of every evaluator that scores and gates ask for; RecipeError for what cannot be measured or judged."""
-    protected = recipe.source.protected
-    if protected is not None and protected not in schema:
-        hint = "columns: " + ", ".join(schema.names)
-        raise RecipeError(f"the source has no column {protected}", where="source.protected", hint=hint)
+    if recipe.source.protected is not None:
+        named_column(schema, recipe.source.protected, "source.protected")
     versions = {key: _checked(recipe, key, schema).version for key in recipe.evaluators}
     for where, name, gate in recipe.gates_by_key:
         _check_gate(registry.evaluator(evaluator_of(name)), name, gate, where)

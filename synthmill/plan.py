@@ -16,16 +16,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from synthmill import registry
-from synthmill.columns import Column, Schema
-from synthmill.conditions import Condition, mask, meeting
+from synthmill.columns import Schema
+from synthmill.conditions import Condition, meeting
 from synthmill.errors import RecipeError
 from synthmill.fingerprint import fingerprint
 from synthmill.generator import Generator, Params
 from synthmill.measures import evaluator_versions
+from synthmill.meetable import balance_values, named_column, refuse_impossible, refuse_unseen
 from synthmill.problems import first_problem
 from synthmill.rows import content_hash
 from synthmill.rules import Rules
@@ -34,7 +34,6 @@ from synthmill.spec import Job, Recipe
 FORMAT = 1
 _MODEL_PACKAGES = ("numpy", "torch")
 _BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "torch", "xgboost-cpu")
-_MAX_STRATA = 10_000
 
 
 class _Frozen(BaseModel):
@@ -116,7 +115,7 @@ def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: p
         b_rows=b.num_rows,
         schema_=schema,
     )
-    _refuse_impossible(Rules(recipe.rules, schema), recipe, train)
+    refuse_impossible(Rules(recipe.rules, schema), recipe, train)
     planned = [_plan_job(recipe, index, job, source, train) for index, job in enumerate(recipe.jobs)]
     models = {model.fingerprint: model for model, _ in planned}
     jobs = tuple(job for _, job in planned)
@@ -240,17 +239,17 @@ def _plan_strata(
     recipe: Recipe, index: int, job_fingerprint: str, schema: Schema, train: pa.Table
 ) -> tuple[StratumPlan, ...]:
     job = recipe.jobs[index]
-    columns = {name: _column(schema, name, f"jobs.{index}.where.{name}") for name in job.where}
+    columns = {name: named_column(schema, name, f"jobs.{index}.where.{name}") for name in job.where}
     if job.balance is not None:
-        columns[job.balance] = _column(schema, job.balance, f"jobs.{index}.balance")
+        columns[job.balance] = named_column(schema, job.balance, f"jobs.{index}.balance")
     for name, condition in job.where.items():
-        _refuse_unseen(train, columns[name], condition, f"jobs.{index}.where.{name}")
+        refuse_unseen(train, columns[name], condition, f"jobs.{index}.where.{name}")
     matching = train.filter(meeting(train, job.where, columns))
     if matching.num_rows == 0:
         raise RecipeError(
             "no train row meets all conditions together", where=f"jobs.{index}.where", hint="loosen one of them"
         )
-    values = _balance_values(columns[job.balance], matching, index) if job.balance else [None]
+    values = balance_values(columns[job.balance], matching, index) if job.balance else [None]
     filters: dict[str, object] = {"rules": list(recipe.rules), "copies_of_train": recipe.accept.copies_of_train}
     strata = []
     for place, value in enumerate(values):
@@ -267,50 +266,6 @@ def _plan_strata(
 
 def _is(value: object) -> Condition:
     return Condition.model_validate({"is": value if isinstance(value, bool | int | float | str) else str(value)})
-
-
-def _balance_values(column: Column, matching: pa.Table, index: int) -> list[object]:
-    where = f"jobs.{index}.balance"
-    if column.kind not in ("category", "boolean", "integer"):
-        is_whole = (
-            column.dtype != "double" or pc.all(pc.equal(pc.floor(values := matching[column.name]), values)).as_py()
-        )
-        labels = f"set source.columns.{column.name}.kind to category if its values are labels"
-        hint = (
-            labels if is_whole else "fractions have no labels: add a column of classes to the source, and balance that"
-        )
-        raise RecipeError(f"cannot balance {column.name}, a column of kind {column.kind}", where=where, hint=hint)
-    values = sorted(pc.unique(matching[column.name].drop_null()).to_pylist())
-    if not 1 <= len(values) <= _MAX_STRATA:
-        raise RecipeError(
-            f"cannot balance {column.name} over {len(values):,} values; 1 to {_MAX_STRATA:,} work", where=where
-        )
-    return values
-
-
-def _column(schema: Schema, name: str, where: str) -> Column:
-    if name not in schema:
-        raise RecipeError(f"the source has no column {name}", where=where, hint="columns: " + ", ".join(schema.names))
-    return schema[name]
-
-
-def _refuse_unseen(train: pa.Table, column: Column, condition: Condition, where: str) -> None:
-    """A value that train never shows cannot be made; say which one before anything is fitted."""
-    parts = [Condition.model_validate({"is": v}) for v in condition.in_] if condition.in_ is not None else [condition]
-    for part in parts:
-        if not pc.any(mask(train[column.name], part, column, where=where)).as_py():
-            hint = "check the spelling; conditions can only name values that the source holds"
-            raise RecipeError(f"no train row has {column.name} {part.operator} {part}", where=where, hint=hint)
-
-
-def _refuse_impossible(rules: Rules, recipe: Recipe, train: pa.Table) -> None:
-    """What no real row meets, a model of real rows will not make; better said now than after a fit."""
-    for number, broken in enumerate(rules.broken(train)):
-        if pc.all(broken).as_py():
-            hint = "mend the rule, or drop it"
-            raise RecipeError(
-                f"no train row meets the rule {recipe.rules[number]!r}", where=f"rules.{number}", hint=hint
-            )
 
 
 def _refuse_twins(jobs: tuple[JobPlan, ...]) -> None:

@@ -29,7 +29,7 @@ LAYERS = [
         "trees",
     },
     {"registry", "sources"},
-    {"measures"},
+    {"measures", "meetable"},
     {"plan"},
     {"scoring", "store", "work"},
     {"child", "dispatch", "engine", "fan_out", "inline", "job_run", "outcome", "pool", "resolve"},
