@@ -1,17 +1,24 @@
 """docs/guides/scores.md says what the evaluators say: every score has its place, no other has one, every example is a recipe."""
 
+import json
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from ruamel.yaml import YAML
+from support.tables import MIXED, mixed
 
+from bench.controls import score_rows
 from synthmill import registry
 from synthmill.columns import Column, Schema
 from synthmill.evaluator import Evaluator
 from synthmill.measures import evaluator_versions, gate_notes
 from synthmill.recipe_file import load_recipe
 from synthmill.scoring.combine import full_name
+from synthmill.scoring.gates import judge
+from synthmill.scoring.sides import Real
+from synthmill.spec import Recipe
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guides/scores.md").read_text()
@@ -107,3 +114,15 @@ def test_the_examples_show_every_kind_of_gate():
     ):
         assert word in shown, word
     assert re.search(r"^  \w+/\w+/\w+:", shown, re.MULTILINE), "a part of a score"
+
+
+def test_the_privacy_gates_let_unseen_rows_pass_and_each_stops_copies():
+    [example] = [text for text in EXAMPLES if "privacy/outliers" in text]
+    recipe = Recipe.model_validate_json(json.dumps(COMMON | YAML(typ="safe").load(example)))
+    train, a, b, unseen = (mixed(6000).slice(quarter * 1500, 1500) for quarter in range(4))
+    copied = pa.concat_tables([unseen.slice(0, 1000), train.slice(0, 500)])
+    for candidate, expected in ((unseen, "passed"), (copied, "missed")):
+        scores = score_rows(candidate, Real(a, b, train), MIXED, recipe.evaluators, seed=0).scores
+        assert {verdict.name: verdict.status for verdict in judge(recipe, scores)} == dict.fromkeys(
+            recipe.gates, expected
+        )
