@@ -102,6 +102,7 @@ def _show(entry: Waiting, *, as_json: bool) -> None:
     screen, schema = Console(), entry.candidate.plan.jobs[0].schema_
     width = screen.width if screen.is_terminal else _WIDTH
     rows = [row_cells(row, schema) for row in entry.first_rows().to_pylist()]
+    private = entry.candidate.root / "private.html"
     lines = [
         f"{entry.dataset}, plan {entry.plan}, {entry.candidate.plan.rows:,} rows, since {entry.since}",
         *score_lines(entry.scored),
@@ -112,6 +113,7 @@ def _show(entry: Waiting, *, as_json: bool) -> None:
         f"  recipe   {entry.origin.recipe}",
         f"  dataset  {entry.candidate.folder}",
         f"  report   {entry.candidate.folder}/report.html",
+        *([f"  private  {private} (shows real rows)"] if private.exists() else []),
         f"  next     `synthmill approve {entry.plan[:12]} REASON`, or `synthmill drop {entry.plan[:12]}`",
     ]
     typer.echo("\n".join(lines))

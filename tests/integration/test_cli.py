@@ -335,6 +335,6 @@ def test_list_says_what_each_generator_and_evaluator_can_do(tmp_path):
 
 def test_verify_counts_what_is_there(workspace):
     good(workspace, "run", write_recipe(workspace, "whole"), "--inline", "--place")
-    assert good(workspace, "verify", "datasets/whole").out == "whole: 4 files and 50 rows are what the manifest says\n"
+    assert good(workspace, "verify", "datasets/whole").out == "whole: 5 files and 50 rows are what the manifest says\n"
     found = json.loads(good(workspace, "verify", "datasets/whole", "--json").out)
     assert found == {"dataset": "whole", "rows": 50, "wrong": []}
