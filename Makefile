@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: help demo test check lint unit chaos bench constraints clean
+.PHONY: help demo browser test check lint unit chaos bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -28,6 +28,10 @@ demo: $(VENV)/.ready  ## two datasets from recipe to release, in demo/
 	cd demo && ../$(BIN)/synthmill run recipes/digits.yaml --release
 	cd demo && ../$(BIN)/synthmill run recipes/fair.yaml --release
 	cd demo && ../$(BIN)/synthmill releases
+
+browser:  ## Chromium for the tests of the report, where CI has none
+	@command -v chromium >/dev/null || test "$$SYNTHMILL_CI" != 1 || test "$$(id -u)" != 0 || \
+	  { apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; }
 
 test: $(VENV)/.ready $(PEERS)/.ready  ## everything that CI runs
 	@$(MAKE) --no-print-directory lint
