@@ -92,7 +92,7 @@ def find_source(uri: str, root: Path, allowed: Sequence[Path] = ()) -> Path | No
     path = locate(uri, root, allowed)
     if not path.exists():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-        hint = f"did you mean {near[0]}?" if near else "paths start at the workspace"
+        hint = f"did you mean {near[0]}?" if near else f"paths start at {root}"
         raise SourceError("there is no such file", where=uri, hint=hint)
     if not (path.is_dir() or path.is_file()):
         raise SourceError("this is neither a file nor a folder", where=uri)
