@@ -17,6 +17,7 @@ _NOTES: tuple[tuple[str, str, str, Callable[[float | None], str]], ...] = (
     ("trend", "fidelity/trend/columns", "value", number),
     ("gives away", "fidelity/c2st/columns", "importance", share),
 )
+MOST = 400  # figures on one page, which is to stay under 3 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class Figure:
 
 
 def column_figures(histograms: Sequence[Histogram], tables: Mapping[str, pa.Table]) -> list[Figure]:
-    """In the order of the columns."""
+    """In the order of the columns; of more than MOST those that are least alike, and report.json has the others."""
     said = [(word, _by_column(tables.get(table), field), write) for word, table, field, write in _NOTES]
     shapes = said[0][1]
-    return [
+    figures = [
         Figure(
             name=one.column,
             kind=one.kind,
@@ -44,6 +45,8 @@ def column_figures(histograms: Sequence[Histogram], tables: Mapping[str, pa.Tabl
         )
         for place, one in enumerate(histograms)
     ]
+    least_alike = sorted(range(len(figures)), key=lambda place: figures[place].likeness)[:MOST]
+    return [figures[place] for place in sorted(least_alike)]
 
 
 def _by_column(table: pa.Table | None, field: str) -> dict[str, float]:

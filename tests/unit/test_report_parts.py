@@ -7,6 +7,7 @@ from synthmill.evaluator import Score
 from synthmill.report.cells import grid, number, records, share
 from synthmill.report.changes import compare
 from synthmill.report.charts import column_chart
+from synthmill.report.figures import MOST, column_figures
 from synthmill.report.inputs import in_words
 from synthmill.report.score_table import group_scores, strip
 from synthmill.scoring.histograms import Histogram, histograms
@@ -162,3 +163,13 @@ def test_charts_compare_shares_and_pool_rare_labels():
 def test_a_label_named_missing_is_not_the_missing_cells():
     chart = column_chart(one(["missing", "missing", None], "string", kind="category"), 0)
     assert len({row["tick"] for row in chart.rows}) == 2
+
+
+def test_of_very_many_columns_the_least_alike_are_shown_in_their_order():
+    count = MOST + 50
+    shapes = pa.table({"column": [f"c{i}" for i in range(count)], "value": [i / count for i in range(count)]})
+    shown = one([1.0, 2.0], "double")
+    counted = [shown.model_copy(update={"column": f"c{i}"}) for i in reversed(range(count))]
+    figures = column_figures(counted, {"fidelity/shape/columns": shapes})
+    assert [figure.name for figure in figures] == [f"c{i}" for i in reversed(range(MOST))]
+    assert figures[0].notes == (("shape", f"{(MOST - 1) / count:.3f}"),)
