@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jinja2
+from markupsafe import Markup
 
 from synthmill.report import cells
 from synthmill.report.changes import compare
@@ -69,6 +70,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(number=cells.number, span=cells.span, count=lambda n: f"{n:,}", words=in_words)
+    environment.filters["breakable"] = lambda name: Markup("/<wbr>").join(name.split("/"))
     return environment
 
 
