@@ -141,11 +141,11 @@ class Candidate:
         publish_bytes(self.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
 
     def _describe_privately(self, report: ReportInput) -> None:
-        """The same page with real rows beside, where rows can be compared and the split source is still in state."""
+        """The same page with real rows beside, where the distance of rows says something and the split source is still in state."""
         source = self.plan.source
         snapshot, path = self.state.source(source.fingerprint), self.root / "private.html"
         path.unlink(missing_ok=True)
-        if not (measurable(source.schema_.columns) and snapshot.is_dir()):
+        if source.schema_.modality != "table" or not measurable(source.schema_.columns) or not snapshot.is_dir():
             return
         train = read_snapshot(snapshot, "train", source.schema_)
         strata = ScoreTask(self.plan, self.data, snapshot).strata
