@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,6 +36,11 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
+def plain(value: float | None) -> str:
+    """A number of the data: no decimals that it does not have."""
+    return ABSENT if value is None or not math.isfinite(value) else f"{value:.6g}"
+
+
 def share(value: float | None) -> str:
     """A share of rows in percent."""
     if value is None or not math.isfinite(value):
@@ -49,18 +54,18 @@ def span(interval: Interval | None) -> str:
     return ABSENT if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
-def grid(table: pa.Table) -> Grid:
-    """The first rows of a table, as text."""
+def grid(table: pa.Table, write: Callable[[float | None], str] = number) -> Grid:
+    """The first rows of a table, as text; `write` says how a float is written."""
     is_number = tuple(pa.types.is_floating(kind) or pa.types.is_integer(kind) for kind in table.schema.types)
     shown = table.slice(0, _MOST_ROWS)
-    columns = [[_text(cell.as_py()) for cell in column] for column in shown.columns]
+    columns = [[_text(cell.as_py(), write) for cell in column] for column in shown.columns]
     rows = tuple(zip(*columns, strict=True))
     return Grid(tuple(table.column_names), is_number, rows, table.num_rows - shown.num_rows)
 
 
 def sample_rows(samples: pa.Table, names: Sequence[str], most: int) -> Grid:
-    """The first synthetic rows."""
-    return grid(samples.select(list(names)).slice(0, most))
+    """The first rows of data, whose numbers are written as they are."""
+    return grid(samples.select(list(names)).slice(0, most), plain)
 
 
 def records(table: pa.Table) -> list[dict[str, Cell]]:
@@ -76,7 +81,7 @@ def _plain(value: object) -> Cell:
     return None if isinstance(value, bytes | Mapping) else str(value)
 
 
-def _text(value: object) -> str:
+def _text(value: object, write: Callable[[float | None], str]) -> str:
     if value is None:
         return ABSENT
     if isinstance(value, bool | str):
@@ -84,4 +89,4 @@ def _text(value: object) -> str:
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
     if isinstance(value, int):
         return f"{value:,}"
-    return number(value) if isinstance(value, float) else str(value)
+    return write(value) if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from synthmill.columns import Schema
 from synthmill.features import measurable
 from synthmill.neighbours import Space, nearest
-from synthmill.report.cells import Grid, grid
+from synthmill.report.cells import Grid, sample_rows
 from synthmill.scoring.draw import draw_rows
 from synthmill.scoring.references import StratumShare
 from synthmill.seeds import derive
@@ -55,8 +55,8 @@ def closest_rows(synthetic: pa.Table, train: pa.Table, schema: Schema) -> Closes
     order = np.argsort(found.distances[:, 0], kind="stable")[:PAIRS]
     names = [column.name for column in columns]
     return ClosestRows(
-        synthetic=grid(synthetic.select(names).take(order)),
-        train=grid(train.select(names).take(found.indices[order, 0])),
+        synthetic=sample_rows(synthetic.take(order), names, PAIRS),
+        train=sample_rows(train.take(found.indices[order, 0]), names, PAIRS),
         distances=tuple(found.distances[order, 0].tolist()),
         compared=(synthetic.num_rows, train.num_rows),
     )

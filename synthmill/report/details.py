@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -60,6 +60,10 @@ def details(tables: Mapping[str, pa.Table]) -> list[Detail]:
     for key in keys:
         own = [name for name in shown if key_of(name)[0] == key]
         charts = [chart for name in own if (chart := detail_chart(name, tables[name])) is not None]
-        grids = [(key_of(name)[1], grid(tables[name])) for name in own]
+        grids = [(key_of(name)[1], _in_words(grid(tables[name]))) for name in own]
         found.append(Detail(key, question(key), tuple(charts), tuple(grids)))
     return found
+
+
+def _in_words(table: Grid) -> Grid:
+    return replace(table, head=tuple(name.replace("_", " ") for name in table.head))

@@ -41,6 +41,14 @@ class Axis:
     spike_names: tuple[str, ...]
 
 
+def few_values(values: Amounts, dtype: pa.DataType) -> Amounts:
+    """All distinct synthetic values where they are few, recur, and lie on no grid of whole numbers that has room; else none."""
+    distinct = np.unique(values)
+    is_grid = bool((distinct == np.round(distinct)).all()) and distinct[-1] - distinct[0] < 2 * BINS
+    is_few = len(distinct) <= min(BINS, len(values) / 4)
+    return np.empty(0) if is_grid or not is_few or pa.types.is_temporal(dtype) else distinct
+
+
 def make_axis(values: Amounts, dtype: pa.DataType) -> Axis:
     """The axis for these known synthetic values, at least one; dates in days, times in microseconds, as `features.amounts` reads them."""
     low, high = _reach(values)
@@ -52,7 +60,9 @@ def make_axis(values: Amounts, dtype: pa.DataType) -> Axis:
     edges = np.arange(first, last + 1) * step
     written = _written(edges, step)
     spikes = np.empty(0) if is_whole and step == 1 else _spikes(values)
-    return Axis(edges, written, _whole_names(edges, step) if is_whole else _names(written), spikes, _exactly(spikes))
+    return Axis(
+        edges, written, _whole_names(edges, step) if is_whole else _names(written), spikes, written_alone(spikes)
+    )
 
 
 def _reach(values: Amounts) -> tuple[float, float]:
@@ -98,8 +108,9 @@ def _whole_names(edges: Amounts, step: float) -> tuple[str, ...]:
     return tuple(low if step == 1 else f"{low} to {high}" for low, high in zip(firsts, lasts, strict=True))
 
 
-def _exactly(spikes: Amounts) -> tuple[str, ...]:
-    return tuple(f"{spike:,.10g}" for spike in spikes)
+def written_alone(values: Amounts) -> tuple[str, ...]:
+    """Values that have bins of their own."""
+    return tuple(f"{value:,.10g}" for value in values)
 
 
 def _calendar_axis(low: float, high: float, dtype: pa.DataType) -> Axis:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from synthmill.columns import Column
 from synthmill.features import amounts, measurable
-from synthmill.scoring.bins import make_axis
+from synthmill.scoring.bins import few_values, make_axis, written_alone
 
 LABELS = 20
 MINIMUM_REAL = 5  # a label that only real rows show is named from here on
@@ -62,6 +63,9 @@ def _bins(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> list[_Bin]:
     sides = [values[np.isfinite(values)] for values in map(amounts, (synthetic, real))]
     if not len(sides[0]):
         return [_Bin("known", "known", 0, len(sides[1]))]
+    few = few_values(sides[0], synthetic.type)
+    if len(few):
+        return _alone(sides, few)
     axis = make_axis(sides[0], synthetic.type)
     spikes = [[int((values == spike).sum()) for values in sides] for spike in axis.spikes]
     rest = [values[~np.isin(values, axis.spikes)] for values in sides]
@@ -76,6 +80,14 @@ def _bins(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> list[_Bin]:
         bins.insert(int(np.searchsorted(axis.edges, spike, side="right")), one)  # before the bin that it lies in
     held = [i for i, one in enumerate(bins) if one.synthetic or one.real]
     return bins[held[0] : held[-1] + 1]
+
+
+def _alone(sides: Sequence[NDArray[np.float64]], values: NDArray[np.float64]) -> list[_Bin]:
+    """A bin for each of the few values, and one for all that real rows hold beside."""
+    counts = [[int((side == value).sum()) for side in sides] for value in values]
+    bins = [_Bin(name, name, *count) for name, count in zip(written_alone(values), counts, strict=True)]
+    beside = int((~np.isin(sides[1], values)).sum())
+    return [*bins, *_unless_empty(_Bin("other", "other", 0, beside))]
 
 
 def _unless_empty(one: _Bin) -> list[_Bin]:

@@ -4,7 +4,7 @@ import pytest
 
 from synthmill.columns import Column
 from synthmill.evaluator import Score
-from synthmill.report.cells import grid, number, records, share
+from synthmill.report.cells import grid, number, records, sample_rows, share
 from synthmill.report.changes import compare
 from synthmill.report.charts import column_chart
 from synthmill.report.figures import MOST, column_figures
@@ -112,6 +112,19 @@ def test_a_value_that_many_rows_share_has_a_bin_of_its_own():
     assert gains.synthetic[place] == 50
     assert float(gains.ticks[place - 1]) < 0
     assert sum(gains.synthetic) == 100
+
+
+def test_few_values_off_the_grid_have_a_bin_each():
+    shown = one([17.5, 22.0, 27.0, 42.0] * 10, "double", real=[17.5, 22.0, 30.25])
+    assert shown.bins == ("17.5", "22", "27", "42", "other")
+    assert shown.real == (1, 1, 0, 0, 1)
+    assert sum(shown.synthetic) == 40
+
+
+def test_rows_of_data_have_no_decimals_of_ours():
+    shown = sample_rows(columns(years_married=[2.5, 23.0, None]), ["years_married"], 12)
+    assert shown.rows == (("2.5",), ("23",), ("–",))
+    assert shown.head == ("years_married",)
 
 
 def test_real_values_choose_no_edge():
