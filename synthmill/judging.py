@@ -53,7 +53,6 @@ def hold_gates(outcome: Outcome) -> None:
     """GateMissed where a gate blocks and nobody overrides it."""
     if outcome.blocked and outcome.override is None:
         reasons = "; ".join(f"{gate.name} {gate.status}: {gate.reason}" for gate in outcome.blocked)
-        look = f"`synthmill candidates {outcome.plan[:12]}` shows it"
-        raise GateMissed(
-            reasons, where="gates", hint=f"nothing was placed; the candidate stays at {outcome.path}; {look}"
-        )
+        look = f"`synthmill candidates {outcome.plan[:12]}` shows the candidate"
+        hint = f"nothing was placed; {look}, which stays at {outcome.path}"
+        raise GateMissed(reasons, where="gates", hint=hint)

@@ -363,7 +363,7 @@ def test_gate_on_a_score_without_enough_rows_blocks(workspace):
     assert message.startswith("gate missed: gates: fidelity/shape undetermined: the score is undetermined: ")
     rows = "50 rows a side that meet conditions and rules, and it takes 200"
     assert message.endswith(f"{rows} (of a stratum with under 20 held-out rows none count)")
-    candidate = Path(step.removeprefix("  nothing was placed; the candidate stays at "))
+    candidate = Path(step.partition("which stays at ")[2])
     assert (candidate / "report.html").is_file()
     assert git_status(workspace) == status
     assert_nothing_half_made(workspace)

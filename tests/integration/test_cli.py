@@ -86,8 +86,8 @@ def test_missed_gate_keeps_the_candidate_and_says_why(workspace):
     assert read(outcome["path"]).num_rows == 300
     assert done.err.splitlines()[-2:] == [
         f"gate missed: gates: fidelity/shape missed: {gate['reason']}",
-        f"  nothing was placed; the candidate stays at {outcome['path']}; "
-        f"`synthmill candidates {outcome['plan'][:12]}` shows it",
+        f"  nothing was placed; `synthmill candidates {outcome['plan'][:12]}` shows the candidate, "
+        f"which stays at {outcome['path']}",
     ]
     assert not (workspace / "datasets/missed").exists()
     assert git_status(workspace) == status

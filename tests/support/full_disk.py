@@ -65,7 +65,7 @@ def _pages_by_step(state: Path) -> list[int]:
     """What a finished run has stored: split source, model, shards, rows of the candidate, its description and what `--place` notes."""
     [candidate] = (state / "candidates").iterdir()
     rows = _pages(candidate / "dataset/data") + _pages(candidate / "counts.json")
-    noted = 4  # record of the placement, dvc.yaml, metrics, and a page of the first file that is copied
+    noted = 6  # record of the placement, dvc.yaml, metrics, two plots, and a page of the first file that is copied
     return [*(_pages(state / name) for name in FOLDERS[:3]), rows, _pages(candidate) - rows + noted]
 
 
