@@ -16,7 +16,7 @@ from synthmill.scoring.gates import Verdict
 from synthmill.scoring.histograms import histograms
 from synthmill.scoring.previous import PreviousRelease
 
-NASTY = "</script><script>alert(1)</script>"
+NASTY = "</script ><script>alert(1)</script >"
 ROWS, CORRELATED = 500, 40
 NAMES = ("fidelity/c2st", "fidelity/shape", "fidelity/trend", "utility/tstr", "privacy/dcr", "privacy/dcr/nndr")
 

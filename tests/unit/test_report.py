@@ -19,7 +19,7 @@ from synthmill.scoring.gates import Verdict
 from synthmill.scoring.histograms import histograms
 from synthmill.scoring.previous import PreviousRelease
 
-NASTY = "</script><script>alert(1)</script>"
+NASTY = "</script ><script>alert(1)</script >"
 TABLE = Schema(
     columns=(
         Column(name="amount", kind="number", dtype="double"),
