@@ -50,12 +50,20 @@ def shuffle(table: pa.Table, names: Sequence[str], rng: np.random.Generator) -> 
 
 
 def score_rows(
-    candidate: pa.Table, real: Real, schema: Schema, keys: Sequence[str], *, seed: int, spread: Spread = in_turn
+    candidate: pa.Table,
+    real: Real,
+    schema: Schema,
+    keys: Sequence[str],
+    *,
+    seed: int,
+    spread: Spread = in_turn,
+    rules: tuple[str, ...] = (),
+    protected: str | None = None,
 ) -> Scores:
     """Any rows as a candidate of one stratum."""
     with TemporaryDirectory() as folder:
         marked = candidate.append_column("_stratum", pa.array(["all"] * candidate.num_rows))
         pq.write_table(marked, Path(folder) / "candidate.parquet")
         strata = (StratumShare(0, "all", {}, candidate.num_rows),)
-        subject = Subject(Path(folder), real, schema, strata, seed)
+        subject = Subject(Path(folder), real, schema, strata, seed, rules, protected)
         return score(keys, draw_exam(subject, most_rows(keys)), spread=spread)
