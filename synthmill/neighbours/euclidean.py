@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from synthmill.neighbours.best import Indices, Neighbours, Shortlist
 
 Doubles = NDArray[np.float64]
 Precision = type[np.float32] | type[np.float64]
+Item = TypeVar("Item")
 
 _BLOCK = 1024  # vectors a side: a block of distances takes 4 MB, its vectors of 2,048 numbers 8 MB a side
 _SPARE = 4  # neighbours kept beyond k, so that the rounding of the last of them seldom matters
@@ -54,32 +57,48 @@ def nearest_euclidean(
 ) -> Neighbours:
     """The k nearest points of each query, as exact as double precision is. `exclude="self"`: query i never finds point i.
 
-    `threads` are those of the matrix products; they change nothing but time.
+    `threads` make matrix products; they change nothing but time.
     """
     own = None if exclude is None else np.arange(queries.shape[0])
     if points.shape[0] - (own is not None) < k:
         raise ValueError(f"{k} neighbours asked for, and only {points.shape[0]} points to find them among")
-    with threadpool_limits(threads):
-        squares, indices, is_certain = _search(queries, points, k, own, np.float32)
-        unsure = np.flatnonzero(~is_certain)
-        if len(unsure):
-            own = None if own is None else own[unsure]
-            squares[unsure], indices[unsure], _ = _search(queries[unsure], points, k, own, np.float64)
+    squares, indices, is_certain = _search(queries, points, k, own, np.float32, threads)
+    unsure = np.flatnonzero(~is_certain)
+    if len(unsure):
+        own = None if own is None else own[unsure]
+        squares[unsure], indices[unsure], _ = _search(queries[unsure], points, k, own, np.float64, threads)
     return Neighbours(np.sqrt(squares), indices)
 
 
 def blocks(
-    queries: Vectors, points: Vectors, precision: Precision = np.float32, *, from_diagonal: bool = False
+    queries: Vectors,
+    points: Vectors,
+    precision: Precision = np.float32,
+    *,
+    from_diagonal: bool = False,
+    threads: int = 1,
 ) -> Iterator[Block]:
-    """All pairs, block by block, from left to right and then down; without those left of the diagonal where they are its mirror image."""
+    """All pairs, block by block, from left to right and then down; without those left of the diagonal where they are its mirror image.
+
+    Each product has one thread: two that wait for each other within one take longer than one alone as soon as a core is busy.
+    """
     centre = _centre(points)  # distances do not depend on it, their rounding does
-    for top in range(0, queries.shape[0], _BLOCK):
-        x, x_norms = _centred(queries[top : top + _BLOCK], centre, precision)
-        x = np.concatenate([-2 * x, x_norms[:, None], np.ones_like(x_norms)[:, None]], axis=1)
-        for left in range(top if from_diagonal else 0, points.shape[0], _BLOCK):
-            y, y_norms = _centred(points[left : left + _BLOCK], centre, precision)
-            y = np.concatenate([y, np.ones_like(y_norms)[:, None], y_norms[:, None]], axis=1)
-            yield Block(top, left, x @ y.T, x_norms, y_norms)
+
+    def places() -> Iterator[tuple[int, int, _Lifted]]:
+        for top in range(0, queries.shape[0], _BLOCK):
+            x = _Lifted.of(queries[top : top + _BLOCK], centre, precision)
+            x.terms[:, :-2] *= -2
+            for left in range(top if from_diagonal else 0, points.shape[0], _BLOCK):
+                yield top, left, x
+
+    def multiply(place: tuple[int, int, _Lifted]) -> Block:
+        top, left, x = place
+        y = _Lifted.of(points[left : left + _BLOCK], centre, precision)
+        y.terms[:, -2:] = y.terms[:, :-3:-1]  # so that |x|^2 meets 1, and 1 meets |y|^2
+        return Block(top, left, x.terms @ y.terms.T, x.norms, y.norms)
+
+    with threadpool_limits(1):
+        yield from map(multiply, places()) if threads == 1 else _ahead(multiply, places(), threads)
 
 
 def pair_squares(queries: Vectors, points: Vectors, i: Indices, j: Indices) -> Doubles:
@@ -104,13 +123,13 @@ def slack(d: int, precision: Precision) -> float:
 
 
 def _search(
-    queries: Vectors, points: Vectors, k: int, own: Indices | None, precision: Precision
+    queries: Vectors, points: Vectors, k: int, own: Indices | None, precision: Precision, threads: int
 ) -> tuple[Doubles, Indices, NDArray[np.bool_]]:
     """Squared distances and indices (queries, k), and whether rounding has surely kept no nearer point off the list."""
     found = points.shape[0] - (own is not None)
     best, norms = Shortlist(queries.shape[0], min(k + _SPARE, found)), np.empty(queries.shape[0])
     is_mirrored = own is not None and queries is points
-    for block in blocks(queries, points, precision, from_diagonal=is_mirrored):
+    for block in blocks(queries, points, precision, from_diagonal=is_mirrored, threads=threads):
         best.admit(block.squares, block.top, block.left, own)
         if is_mirrored and block.left > block.top:
             best.admit(np.ascontiguousarray(block.squares.T), block.left, block.top, own)
@@ -138,9 +157,30 @@ def _centre(points: Vectors) -> NDArray[np.float32]:
     return np.asarray(total / rows, dtype=np.float32)
 
 
-def _centred(
-    vectors: NDArray[np.float32], centre: NDArray[np.float32], precision: Precision
-) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """The vectors from `centre`, and their squared norms."""
-    centred = np.subtract(vectors, centre, dtype=precision)
-    return centred, np.einsum("nd,nd->n", centred, centred)
+@dataclass(frozen=True, slots=True)
+class _Lifted:
+    """Vectors from a centre with |x|^2 and 1 behind, `terms` (rows, d + 2), and `norms`, the |x|^2 alone."""
+
+    terms: NDArray[np.floating]
+    norms: NDArray[np.floating]
+
+    @classmethod
+    def of(cls, vectors: NDArray[np.float32], centre: NDArray[np.float32], precision: Precision) -> _Lifted:
+        rows, d = vectors.shape
+        terms = np.empty((rows, d + 2), precision)
+        centred = np.subtract(vectors, centre, out=terms[:, :d], dtype=precision)
+        norms = np.einsum("nd,nd->n", centred, centred)
+        terms[:, d], terms[:, d + 1] = norms, 1
+        return cls(terms, norms)
+
+
+def _ahead(work: Callable[[Item], Block], items: Iterable[Item], threads: int) -> Iterator[Block]:
+    """The results in order, a few more than are asked for under way."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Block]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

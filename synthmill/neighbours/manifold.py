@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from synthmill.neighbours.best import Indices
 from synthmill.neighbours.euclidean import Block, Doubles, Vectors, blocks, nearest_euclidean, pair_squares, slack
@@ -56,14 +55,13 @@ def prdc(real: Vectors, fake: Vectors, k: int, *, threads: int = 1) -> Overlap:
     )
     is_covered, is_recalled = np.zeros((2, real.shape[0]), np.bool_)
     found = Overlap(k, is_covered, is_recalled, np.zeros(fake.shape[0], np.int64))
-    with threadpool_limits(threads):
-        for block in blocks(real, fake):
-            pairs = _Pairs(block, real, fake)
-            inside = pairs.within(real_squares[pairs.rows, None], block.query_norms[:, None])
-            found.is_covered[pairs.rows] |= inside.any(axis=1)
-            found.spheres_around[pairs.columns] += np.count_nonzero(inside, axis=0)
-            inside = pairs.within(fake_squares[None, pairs.columns], block.point_norms[None])
-            found.is_recalled[pairs.rows] |= inside.any(axis=1)
+    for block in blocks(real, fake, threads=threads):
+        pairs = _Pairs(block, real, fake)
+        inside = pairs.within(real_squares[pairs.rows, None], block.query_norms[:, None])
+        found.is_covered[pairs.rows] |= inside.any(axis=1)
+        found.spheres_around[pairs.columns] += np.count_nonzero(inside, axis=0)
+        inside = pairs.within(fake_squares[None, pairs.columns], block.point_norms[None])
+        found.is_recalled[pairs.rows] |= inside.any(axis=1)
     return found
 
 
