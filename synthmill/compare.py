@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import get_args
 
 from synthmill import registry
-from synthmill.child import Failure, Note
+from synthmill.child import Note
 from synthmill.columns import Kind, Schema
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
 from synthmill.errors import InputError, RecipeError, SourceError
+from synthmill.examine import examine
 from synthmill.inline import Inline
 from synthmill.outcome import Scored
 from synthmill.plan import versions_of
@@ -23,11 +24,10 @@ from synthmill.report.machine import report_json
 from synthmill.report.render import render
 from synthmill.resolve import Real
 from synthmill.rules import Rules
-from synthmill.scoring import Scores, most_rows, score
+from synthmill.scoring import Scores, most_rows
 from synthmill.scoring.references import StratumShare
 from synthmill.scoring.sides import Exam, Subject, draw_exam
 from synthmill.scoring.sides import Real as RealRows
-from synthmill.scoring.trials import Estimate, Examiner, Failed, Trial
 from synthmill.sources import read
 from synthmill.sources.split import split
 from synthmill.sources.stream import other_columns
@@ -161,17 +161,8 @@ def _why_not(key: str, request: CompareRequest, schema: Schema) -> str | None:
 
 
 def _measure(subject: Subject, keys: Sequence[str], reporter: Reporter, should_stop: ShouldStop) -> Scores:
-    def progress(_: str, done: int, total: int) -> None:
-        reporter.progress("score", done, total)
-
     with Inline() as engine:
-        exam = engine.call(_draw, (subject, most_rows(keys)), progress=progress, should_stop=should_stop)
-
-        def spread(exam: Exam, trials: Sequence[Trial]) -> list[Estimate | Failed]:
-            done = engine.map(Examiner, exam, trials, progress=progress, should_stop=should_stop)
-            return [Failed(one.summary) if isinstance(one, Failure) else one for one in done]
-
-        return score(keys, exam, spread=spread)
+        return examine(_draw, (subject, most_rows(keys)), keys, engine, reporter, should_stop)
 
 
 def _draw(task: tuple[Subject, tuple[int, ...]], _: Note) -> Exam:

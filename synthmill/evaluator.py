@@ -61,13 +61,15 @@ class Measurement:
     """`scores`: name below the evaluator's key ("" for the key itself) -> value. `tables`: details for the report, name -> rows.
 
     NaN says that the rows do not define the value (a target that never varies); the score is then `undetermined`. `intervals`: 95 %
-    intervals that are known in closed form (a share of rows: Wilson, 1927); the other scores get theirs from half-samples. Tables
-    are aggregates of real rows or hold synthetic rows: they are released.
+    intervals that are known in closed form (a share of rows: Wilson, 1927); the other scores get theirs from half-samples. `uncut`: the
+    value before it was cut off at the end of its range, from which half-samples take their spread; a row of ones has none.
+    Tables are aggregates of real rows or hold synthetic rows: they are released.
     """
 
     scores: Mapping[str, float]
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    uncut: Mapping[str, float] = field(default_factory=dict)
 
 
 class Evaluator(ABC):
@@ -81,6 +83,9 @@ class Evaluator(ABC):
         "holdout"  # privacy compares with train, or asks which of two equal sides is nearer: both
     )
     has_floor: ClassVar[bool] = True  # privacy has none
+    floorless: ClassVar[
+        tuple[str, ...]
+    ] = ()  # of the scores, those that the floor control keeps: it says nothing of them
     from_ceiling: ClassVar[bool] = False  # more is not better: scored is the distance to the ceiling's own value
     needs_target: ClassVar[bool] = False
     needs_protected: ClassVar[bool] = False

@@ -56,7 +56,7 @@ def _check_gate(kind: type[Evaluator], name: str, gate: Gate, where: str) -> Non
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]}?" if near else f"it gives {', '.join(names)}"
         raise RecipeError(f"{key} gives no score {name}", where=where, hint=hint)
-    if gate.of == "normalised" and not kind.has_floor:
+    if gate.of == "normalised" and (not kind.has_floor or below in kind.floorless):
         hint = "give a bound of the value, or of: ceiling"
         raise RecipeError(f"{name} has no floor, so it has no normalised value", where=where, hint=hint)
 

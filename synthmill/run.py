@@ -7,7 +7,7 @@ after a kill goes on where the last one stopped, and a run of a finished plan do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Self
 import pyarrow as pa
 
 from synthmill.candidates import Candidate
-from synthmill.child import Failure
 from synthmill.console import Reporter, duration
 from synthmill.engine import Engine, Progress
 from synthmill.errors import InputError, Interrupted
+from synthmill.examine import examine
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.judging import hold_gates, judge_candidate, one_line
@@ -28,11 +28,9 @@ from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.publish import publish, relative
 from synthmill.recipe_file import load_recipe, save_overrides
 from synthmill.resolve import naming_lines, read_real
-from synthmill.scoring import Scores, score
+from synthmill.scoring import Scores
 from synthmill.scoring.cache import Measurements
-from synthmill.scoring.sides import Exam
 from synthmill.scoring.task import ScoreTask, draw_candidate
-from synthmill.scoring.trials import Estimate, Examiner, Failed, Trial
 from synthmill.settings import Settings
 from synthmill.sources import SourceTable, find_source
 from synthmill.sources.split import Split
@@ -243,17 +241,9 @@ class Run:
         """All evaluators side by side; ceiling and floor, and the candidate too where it is the same, are found in state."""
         source = plan.source.fingerprint
         task = ScoreTask(plan, candidate.data, self.state.source(source))
-        exam = engine.call(draw_candidate, task, progress=self._show_score, should_stop=self.should_stop)
-
-        def spread(exam: Exam, trials: Sequence[Trial]) -> list[Estimate | Failed]:
-            done = engine.map(Examiner, exam, trials, progress=self._show_score, should_stop=self.should_stop)
-            return [Failed(one.summary) if isinstance(one, Failure) else one for one in done]
-
         known = Measurements(self.state.measurements, source, plan.versions)
-        return score(plan.recipe.evaluators, exam, spread=spread, known=known)
-
-    def _show_score(self, _: str, done: int, total: int) -> None:
-        self.reporter.progress("score", done, total)
+        keys = plan.recipe.evaluators
+        return examine(draw_candidate, task, keys, engine, self.reporter, self.should_stop, known=known)
 
     # release ----------------------------------------------------------------------------------------------------------
 

@@ -75,7 +75,8 @@ class C2st(Evaluator):
         details = pa.table({"column": [columns[i].name for i in order], **readings})
         telling = [columns[i] for i in order[:RANGED_COLUMNS] if found.importance[i] > 0]
         ranges = _ranges(measured.table, references.holdout.table, telling, found.is_synthetic)
-        return Measurement({"": 1 - 2 * max(0.0, found.auc - 0.5)}, {"columns": details, "ranges": ranges})
+        tables, uncut = {"columns": details, "ranges": ranges}, 2 * (1 - found.auc)
+        return Measurement({"": min(1.0, uncut)}, tables, uncut={"": uncut})
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class Missing(Evaluator):
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 1
     scores: ClassVar[Mapping[str, Direction]] = {"": "higher", "columns": "higher", "dependence": "higher"}
+    floorless: ClassVar[tuple[str, ...]] = ("columns",)  # the control keeps each share
     remedy: ClassVar[str] = (
         "Look at the shares by column: a column that is never missing on the synthetic side was filled by the generator. Where the "
         "shares hold and the patterns do not, take a generator that models missing cells jointly with the other columns."

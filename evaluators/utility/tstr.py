@@ -42,6 +42,7 @@ class Tstr(Evaluator):
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "higher", "both": "higher", "importance": "higher"}
+    floorless: ClassVar[tuple[str, ...]] = ("both",)  # half of its rows are real
     remedy: ClassVar[str] = (
         "Look at fidelity/trend for the pairs with the target: what ties it to the other columns was not "
         "learnt. Fit longer, or give the target rows by balance."

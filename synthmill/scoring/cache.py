@@ -12,7 +12,7 @@ from synthmill.scoring.sides import Exam
 from synthmill.scoring.trials import Estimate, Trial
 from synthmill.store.files import publish_bytes
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)

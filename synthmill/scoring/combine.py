@@ -78,6 +78,8 @@ def _scores(key: str, kind: type[Evaluator], draw: Draw, estimates: Mapping[Role
         if name not in estimates["candidate"].values:
             continue
         value, ceiling, floor = (_reading(estimates.get(role), name) for role in ("candidate", "ceiling", "floor"))
+        if name in kind.floorless:
+            floor = None
         assert value is not None, "checked above"
         if kind.from_ceiling and ceiling is not None:
             value, floor, ceiling = _distances(value, floor, ceiling)

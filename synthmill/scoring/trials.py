@@ -103,7 +103,10 @@ class Examiner:
                 own, reference = self._half(draw, replicate, "measured"), self._half(draw, replicate, "reference")
                 sides = (measured.take(own), holdout.take(reference), train.take(reference))
             found.append(self._measure(trial.key, subject, sides, replicate))
-        values = {name: tuple(m.scores.get(name, math.nan) for m in found) for name in found[0].scores}
+        values = {
+            name: (value, *(m.uncut.get(name, m.scores.get(name, math.nan)) for m in found[1:]))
+            for name, value in found[0].scores.items()
+        }
         tables = {name: table.to_pydict() for name, table in found[0].tables.items()}
         return Estimate(values, dict(found[0].intervals), tables)
 

@@ -34,7 +34,7 @@ LAYERS = [
     {"scoring", "store", "work"},
     {"child", "dispatch", "engine", "fan_out", "inline", "job_run", "outcome", "pool", "resolve"},
     {"report"},
-    {"figures", "origin", "words"},
+    {"examine", "figures", "origin", "words"},
     {"candidates"},
     {"judging", "loose", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
     {"compare", "preview", "quarantine", "run", "sample"},

@@ -129,7 +129,7 @@ def test_scores_by_job_tell_a_good_job_from_a_bad_one(tmp_path):
     good, bad = real(300, 9), sample_columns_alone(real(300, 8), [ALL], [300], rng=np.random.default_rng(0))
     candidate = write(tmp_path / "both", [("all", good), ("all", bad)])
     scores = run(["utility/tstr"], candidate, [StratumShare(0, "all", {}, 300), StratumShare(1, "all", {}, 300)])
-    [[first], [second]] = scores.by_job
+    [[first, *_], [second, *_]] = scores.by_job
     assert first.value > 0.7 > 0.3 > second.value
     assert second.value < only(scores).value < first.value
 
@@ -212,7 +212,9 @@ def test_rules_hold_for_reference_rows_too(tmp_path):
 def test_an_evaluator_that_cannot_measure_is_a_failed_score_and_the_others_stand(perfect):
     without_target = SCHEMA.model_copy(update={"target": None})
     keys = ["utility/tstr", "fidelity/frechet", "fidelity/shape"]
-    utility, frechet, shape = run(keys, perfect, schema=without_target).scores
+    found = {score.name: score for score in run(keys, perfect, schema=without_target).scores}
+    utility, frechet, shape = (found[key] for key in keys)
+    assert found["utility/tstr/both"].status == "failed"
     assert (utility.status, utility.reason) == ("failed", "utility/tstr needs source.target")
     assert (frechet.status, frechet.value) == ("failed", None)
     assert "table data" in frechet.reason
@@ -324,6 +326,30 @@ class Distance(Evaluator):
 
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
         return Measurement({"": pc.mean(measured.table["x"]).as_py()})
+
+
+class Cut(Evaluator):
+    """Ends at 1, as a detector that does worse than a coin; the floor control keeps what `kept` measures."""
+
+    modality = "table"
+    version = 1
+    scores: ClassVar = {"": "higher", "kept": "higher"}
+    floorless = ("kept",)
+    remedy = "None."
+
+    def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
+        uncut = 1.5 + pc.mean(measured.table["x"]).as_py()
+        return Measurement({"": min(1.0, uncut), "kept": min(1.0, uncut)}, uncut={"": uncut})
+
+
+def test_a_value_at_the_end_of_its_range_keeps_the_width_of_what_was_cut_off(perfect, monkeypatch):
+    monkeypatch.setattr("synthmill.registry._find", lambda *_: Cut)
+    cut, kept = run(["test/cut"], perfect).scores
+    assert (cut.value, kept.value) == (1.0, 1.0)
+    assert cut.interval[0] < 1 < cut.interval[1]
+    assert kept.interval == (1.0, 1.0)
+    assert cut.floor is not None
+    assert (kept.floor, kept.normalised) == (None, None)
 
 
 def test_where_more_is_not_better_the_distance_to_the_ceiling_is_scored(perfect, tmp_path, monkeypatch):
