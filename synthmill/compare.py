@@ -17,6 +17,7 @@ from synthmill.engine import ShouldStop
 from synthmill.errors import InputError, RecipeError, SourceError
 from synthmill.examine import examine
 from synthmill.inline import Inline
+from synthmill.measures import fitting
 from synthmill.outcome import Scored
 from synthmill.plan import versions_of
 from synthmill.report.inputs import ReportInput, SourceFacts
@@ -142,7 +143,7 @@ def _overrides(kinds: Sequence[str]) -> dict[str, ColumnOverride]:
 def _evaluators(request: CompareRequest, schema: Schema) -> tuple[str, ...]:
     """The evaluators asked for, which must fit; else all that do."""
     if not request.scores:
-        return tuple(key for key in registry.evaluator_keys() if _why_not(key, request, schema) is None)
+        return fitting(schema, protected=request.protected, rules=request.rules)
     for key in request.scores:
         if (reason := _why_not(key, request, schema)) is not None:
             raise InputError(f"{key} {reason}", where=f"--scores {key}")

@@ -89,6 +89,7 @@ class Evaluator(ABC):
     from_ceiling: ClassVar[bool] = False  # more is not better: scored is the distance to the ceiling's own value
     needs_target: ClassVar[bool] = False
     needs_protected: ClassVar[bool] = False
+    needs_rules: ClassVar[bool] = False
     replicates: ClassVar[int] = 10  # half-samples for the intervals; 0 where all are known in closed form
     threads: ClassVar[int] = 1
     minimum_rows: ClassVar[int] = 200  # a side; below it the score is undetermined

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from synthmill import registry
 from synthmill.columns import Schema
@@ -10,6 +11,30 @@ from synthmill.errors import RecipeError
 from synthmill.evaluator import Evaluator
 from synthmill.meetable import named_column
 from synthmill.spec import Gate, Recipe, evaluator_of
+
+EVERY = "all"
+
+
+def fitting(schema: Schema, *, protected: str | None, rules: Sequence[str]) -> tuple[str, ...]:
+    """The key of every evaluator that can measure such a table."""
+    kinds = {key: registry.evaluator(key) for key in registry.evaluator_keys()}
+    return tuple(
+        key
+        for key, kind in kinds.items()
+        if kind.modality == schema.modality
+        and not (kind.needs_target and schema.target is None)
+        and not (kind.needs_protected and protected is None)
+        and not (kind.needs_rules and not rules)
+    )
+
+
+def spelt_out(recipe: Recipe, schema: Schema) -> Recipe:
+    """The recipe with the evaluators that `all` stands for; those that it names first stay first."""
+    if EVERY not in recipe.scores:
+        return recipe
+    every = fitting(schema, protected=recipe.source.protected, rules=recipe.rules)
+    named = (key for key in recipe.scores if key != EVERY)
+    return recipe.model_copy(update={"scores": tuple(dict.fromkeys((*named, *every)))})
 
 
 def evaluator_versions(recipe: Recipe, schema: Schema) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from synthmill.errors import InputError
 from synthmill.fingerprint import hash_file, hash_folder
+from synthmill.measures import spelt_out
 from synthmill.plan import Plan
 from synthmill.recipe_file import load_recipe
 from synthmill.sources import is_file_source
@@ -42,7 +43,7 @@ def refuse_changes(workspace: Workspace, origin: Origin) -> None:
     """InputError where recipe or source say something else by now, since a release claims to come from both."""
     recipe = workspace.root / origin.recipe
     again = f"`synthmill run {origin.recipe}` makes a new candidate; or undo the change and approve this one"
-    if load_recipe(recipe) != origin.plan.recipe:
+    if spelt_out(load_recipe(recipe), origin.plan.source.schema_) != origin.plan.recipe:
         raise InputError(
             "the recipe says something else than this candidate was made of", where=str(recipe), hint=again
         )

@@ -24,7 +24,7 @@ from synthmill.conditions import Condition, meeting
 from synthmill.errors import RecipeError
 from synthmill.fingerprint import fingerprint
 from synthmill.generator import Generator, Params
-from synthmill.measures import evaluator_versions
+from synthmill.measures import evaluator_versions, spelt_out
 from synthmill.meetable import balance_values, named_column, refuse_impossible, refuse_unseen
 from synthmill.problems import first_problem
 from synthmill.rows import content_hash
@@ -115,6 +115,7 @@ def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: p
         b_rows=b.num_rows,
         schema_=schema,
     )
+    recipe = spelt_out(recipe, schema)
     refuse_impossible(Rules(recipe.rules, schema), recipe, train)
     planned = [_plan_job(recipe, index, job, source, train) for index, job in enumerate(recipe.jobs)]
     models = {model.fingerprint: model for model, _ in planned}

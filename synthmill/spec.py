@@ -11,16 +11,19 @@ from synthmill.conditions import Condition
 
 _NAME = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
 _KEY = r"^[a-z][a-z0-9_]*/[a-z][a-z0-9_]*$"
+_ASKED = r"^(all|[a-z][a-z0-9_]*/[a-z][a-z0-9_]*)$"
 _SCORE = r"^[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*){1,2}$"
 _EARLIER = r"^(latest|v\d+\.\d+\.\d+)$"
 PATTERN_WORDS = {
     _NAME: "must be small letters, digits and dashes, a letter first and no dash last",
     _KEY: "must be a key such as table/vae or fidelity/shape; `synthmill list` shows them",
+    _ASKED: "must be a key such as fidelity/shape, or all; `synthmill list` shows them",
     _SCORE: "must be a score such as fidelity/shape or privacy/membership/tpr; `synthmill list` shows them",
     _EARLIER: "must be latest or a version such as v1.2.0",
 }
 Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=64)]
 Key = Annotated[str, StringConstraints(pattern=_KEY)]
+Asked = Annotated[str, StringConstraints(pattern=_ASKED)]
 ScoreName = Annotated[str, StringConstraints(pattern=_SCORE)]
 Earlier = Annotated[str, StringConstraints(pattern=_EARLIER)]
 
@@ -135,7 +138,9 @@ class Recipe(Part):
         default=(), max_length=1000, description="SQL boolean expressions over the columns; NULL passes"
     )
     accept: Accept = Accept()
-    scores: tuple[Key, ...] = Field(default=(), description="evaluators to run; those that a gate names are added")
+    scores: tuple[Asked, ...] = Field(
+        default=(), description="evaluators to run, or all that fit: [all]; those that a gate names are added"
+    )
     gates: dict[ScoreName, Gate | Annotated[tuple[Gate, ...], Field(min_length=1)]] = Field(
         default_factory=dict, description="a bound, or a list of bounds, for a score or a part of one"
     )
@@ -154,7 +159,7 @@ class Recipe(Part):
 
     @property
     def evaluators(self) -> tuple[str, ...]:
-        """The evaluators asked for by scores and gates, each once, in the recipe's order."""
+        """The evaluators asked for by scores and gates, each once, in the recipe's order; a plan's recipe has no `all` any more."""
         return tuple(dict.fromkeys((*self.scores, *map(evaluator_of, self.gates))))
 
 

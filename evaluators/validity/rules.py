@@ -28,6 +28,7 @@ class Rules(Evaluator):
         "Write the rule that is broken under rules of the recipe that makes the rows: they are then rejected."
     )
     has_floor: ClassVar[bool] = False
+    needs_rules: ClassVar[bool] = True
     replicates: ClassVar[int] = 0
 
     def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:

@@ -127,3 +127,17 @@ def test_only_a_change_of_rows_or_seed_is_a_patch():
 def test_a_mistake_is_found_before_anything_is_fitted(change, words):
     with pytest.raises(RecipeError, match=words):
         plan(**change)
+
+
+def test_all_stands_for_every_evaluator_that_fits():
+    every = plan(scores=["all"]).recipe.evaluators
+    assert {"fidelity/c2st", "utility/tstr", "privacy/membership", "validity/bounds"} <= set(every)
+    assert not {"fidelity/frechet", "fairness/outcomes", "validity/rules"} & set(every)  # pictures, protected, rules
+    more = plan(scores=["all"], rules=["age > 20"], source={**BASE["source"], "protected": "city"}).recipe.evaluators
+    assert set(more) - set(every) == {"fairness/outcomes", "fairness/representation", "validity/rules"}
+
+
+def test_what_is_named_beside_all_comes_first_and_once():
+    every = plan(scores=["utility/tstr", "all"]).recipe.evaluators
+    assert every[0] == "utility/tstr"
+    assert len(set(every)) == len(every)
