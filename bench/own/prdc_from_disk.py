@@ -23,7 +23,7 @@ class Stored:
         return np.load(self.path, mmap_mode="r").shape
 
     def __getitem__(self, rows: slice | NDArray[np.int64], /) -> NDArray[np.float32]:
-        return np.array(np.load(self.path, mmap_mode="r")[rows])
+        return np.asarray(np.load(self.path, mmap_mode="r")[rows])
 
 
 real, fake = (Stored(Path(sys.argv[1]) / f"{side}.npy") for side in ("real", "fake"))

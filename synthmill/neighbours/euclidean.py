@@ -22,9 +22,9 @@ Doubles = NDArray[np.float64]
 Precision = type[np.float32] | type[np.float64]
 Item = TypeVar("Item")
 
-_BLOCK = 768  # vectors a side: a block of distances takes 4 MB, its vectors of 2,048 numbers 8 MB a side
+_BLOCK = 512  # vectors a side: a block of distances takes 1 MB, its vectors of 2,048 numbers 4 MB a side
 _SPARE = 4  # neighbours kept beyond k, so that the rounding of the last of them seldom matters
-_GATHERED = 2**18  # coordinates of pairs taken up at once
+_GATHERED = 2**18  # coordinates of pairs taken up at once: 2 MB in double precision
 
 
 class Vectors(Protocol):
