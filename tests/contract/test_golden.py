@@ -34,7 +34,7 @@ def made_by(key):
     before = torch.get_num_threads()
     torch.set_num_threads(kind.threads)
     try:
-        model = kind(kind.Params.parse({"steps": 3}))
+        model = kind(kind.Params.parse({"steps": 3} if "steps" in kind.Params.model_fields else {}))
         data = TrainData(table.slice(0, 400), schema)
         model.fit(data, seed=1, device="cpu", progress=lambda step, steps, loss: None)
         given = pa.table({})
