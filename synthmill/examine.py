@@ -32,7 +32,12 @@ def examine(
 
     def spread(exam: Exam, trials: Sequence[Trial]) -> list[Estimate | Failed]:
         done = engine.map(Examiner, exam, trials, progress=progress, should_stop=should_stop)
-        return [Failed(one.summary) if isinstance(one, Failure) else one for one in done]
+        return [Failed(_reason(one)) if isinstance(one, Failure) else one for one in done]
 
     exam = engine.call(draw, task, progress=progress, should_stop=should_stop)
     return score(keys, exam, spread=spread, known=known)
+
+
+def _reason(failure: Failure) -> str:
+    """Of an exception its type alone, since its message may hold a cell; a death is told in our own words."""
+    return failure.summary.partition(":")[0] if failure.trace else failure.summary

@@ -15,7 +15,7 @@ from synthmill.evaluator import Score
 from synthmill.scoring import Scores
 
 FORMAT = 2  # 1 had `value` and `normalised` alone
-_KEPT = {"value", "direction", "ceiling", "normalised", "interval", "normalised_interval", "status"}
+_KEPT = {"value", "direction", "floor", "ceiling", "normalised", "interval", "normalised_interval", "status"}
 
 
 def make_metrics(rows: int, scores: Iterable[Score]) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -50,8 +52,10 @@ def refuse_unseen(train: pa.Table, column: Column, condition: Condition, where: 
             raise RecipeError(f"no train row has {column.name} {part.operator} {part}", where=where, hint=hint)
 
 
-def refuse_impossible(rules: Rules, recipe: Recipe, train: pa.Table) -> None:
-    """RecipeError for a rule that no train row meets: a model of such rows will not meet it either."""
+def refuse_impossible(rules: Rules, recipe: Recipe, train: pa.Table, *, holdout: Sequence[pa.Table]) -> None:
+    """RecipeError for a rule that no train row meets, since a model of such rows will not meet it either, or that fails on a row."""
+    for part in holdout:
+        rules.broken(part)  # raises here, and not when the candidate is scored
     for number, broken in enumerate(rules.broken(train)):
         if pc.all(broken).as_py():
             hint = "mend the rule, or drop it"

@@ -33,7 +33,7 @@ from synthmill.spec import Job, Recipe
 
 FORMAT = 1
 _MODEL_PACKAGES = ("numpy", "torch")
-_BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "torch", "xgboost-cpu")
+_BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost-cpu")
 
 
 class _Frozen(BaseModel):
@@ -116,7 +116,7 @@ def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: p
         schema_=schema,
     )
     recipe = spelt_out(recipe, schema)
-    refuse_impossible(Rules(recipe.rules, schema), recipe, train)
+    refuse_impossible(Rules(recipe.rules, schema), recipe, train, holdout=(a, b))
     planned = [_plan_job(recipe, index, job, source, train) for index, job in enumerate(recipe.jobs)]
     models = {model.fingerprint: model for model, _ in planned}
     jobs = tuple(job for _, job in planned)

@@ -41,6 +41,12 @@ def evaluator_keys() -> list[str]:
     return sorted({*_built_in("evaluators"), *_plug_ins("evaluators")})
 
 
+def plug_in_of(key: str) -> str | None:
+    """The distribution, with its version, that brings an evaluator; None for our own."""
+    point = _plug_ins("evaluators").get(key)
+    return None if point is None else f"{point.value} {point.dist.version if point.dist else ''}"
+
+
 def _find(base: Kind, key: str, where: str) -> Kind:
     package = _PACKAGES[base]
     built_in, plug_ins = _built_in(package), _plug_ins(package)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from synthmill.fingerprint import fingerprint
-from synthmill.registry import evaluator
+from synthmill.fingerprint import fingerprint, hash_file
+from synthmill.registry import evaluator, plug_in_of
 from synthmill.rows import content_hash
 from synthmill.scoring.sides import Exam
 from synthmill.scoring.trials import Estimate, Trial
 from synthmill.store.files import publish_bytes
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,15 @@ class Measurements:
         draw = exam.draws[trial.mixture, kind.maximum_rows]
         causes = {
             "format": FORMAT,
-            "evaluator": [trial.key, kind.version, kind.maximum_rows, kind.replicates],
+            "evaluator": [trial.key, kind.version, plug_in_of(trial.key)],
+            "code": _code(),
             "role": content_hash(draw.candidate) if trial.role == "candidate" else trial.role,
             "source": self.source,
             "strata": [
                 [s.job, s.label, {n: c.model_dump(mode="json") for n, c in s.where.items()}] for s in exam.strata
             ],
             "quotas": list(draw.quotas),
+            "rows": [hashlib.sha256(numbers.tobytes()).hexdigest() for numbers in (draw.a, draw.b, draw.train)],
             "floor_key": draw.floor_key,  # covers the seed and the mixture
             "seed": exam.seed,
             "rules": list(exam.rules),
@@ -55,3 +60,11 @@ class Measurements:
             "versions": self.versions,
         }
         return self.folder / f"{fingerprint('measurement', causes)}.json"
+
+
+@cache
+def _code() -> str:
+    """A hash of all our code: versions are for what is released, and here it costs nothing to measure again after an upgrade."""
+    folders = [importlib.import_module(name).__path__[0] for name in ("evaluators", "synthmill")]
+    files = sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
+    return fingerprint("code", {"files": [hash_file(path) for path in files]})

@@ -35,7 +35,9 @@ class _Reading:
     @property
     def interval(self) -> Interval | None:
         found = self.closed or around(self.values[0], self.values[1:])
-        return found and (_rounded(found[0]), _rounded(found[1]))
+        if found is None or not all(map(math.isfinite, found)):
+            return None
+        return _rounded(found[0]), _rounded(found[1])
 
 
 def undetermined(key: str, exam: Exam, draw: Draw) -> tuple[Score, ...]:

@@ -93,12 +93,15 @@ def _judge(gate: Gate, score: Score | None, earlier: Mapping[str, PreviousReleas
 def _bound(gate: Gate, score: Score) -> _Finding:
     side, bound = bound_of(gate)
     assert isinstance(bound, float), "at_least and at_most are numbers"
+    if gate.of == "ceiling" and bound != 1 and score.ceiling is not None and score.ceiling < 0:
+        why = f"{bound:g} times a ceiling of {score.ceiling:.4g} says nothing; give a bound of the value"
+        return _Finding("undetermined", why)
     excess = _excess(gate.of, bound, score)
     if excess is None:
         return _Finding("undetermined", f"the score has no {gate.of} value with an interval")
-    if blur := _blur(gate.of, score):
-        return _Finding("undetermined", blur)
     low, high = excess
+    if low < 0 < high and (blur := _blur(gate.of, score)):
+        return _Finding("undetermined", blur)
     is_missed = high < 0 if side == "at_least" else low > 0
     of = "" if gate.of == "value" else f" of {gate.of}"
     reason = f"{_says(gate.of, score)}; {side.replace('_', ' ')} {bound:g}{of}"
@@ -115,18 +118,25 @@ def _compare(score: Score, previous: PreviousRelease | None) -> _Finding:
     version, then = previous.version, previous.scores.get(score.name)
     if then is None:
         return _Finding("undetermined", f"{version} was released without this score", version)
-    if then.status != "ok":
-        return _Finding("undetermined", f"in {version} the score was {then.status}", version)
-    if then.direction != score.direction:
-        return _Finding("undetermined", f"in {version} {then.direction} was better", version)
     of: Of = "normalised" if score.normalised_interval and then.normalised_interval else "value"
-    if why := _lacks(of, score, "the score") or _lacks(of, then, f"the score in {version}") or _blur(of, score):
+    if why := _why_not(of, score, then, version):
         return _Finding("undetermined", why, version)
-    (now_value, now_interval), (then_value, then_interval) = _read(of, score), _read(of, then)
-    gain = now_value - then_value if of == "normalised" or score.direction == "higher" else then_value - now_value
-    is_worse = gain + hypot(_reach(now_interval), _reach(then_interval)) < 0
-    reason = f"{of} {now_value:.4g}, in {version} {then_value:.4g}"
-    return _Finding("missed" if is_worse else "passed", reason, version)
+    now_read, then_read = _read(of, score), _read(of, then)
+    is_higher_better = of == "normalised" or score.direction == "higher"
+    low, high = _difference(now_read, then_read) if is_higher_better else _difference(then_read, now_read)
+    if low < 0 < high and (blur := _blur(of, score) or _blur(of, then)):
+        return _Finding("undetermined", blur, version)
+    reason = f"{of} {now_read[0]:.4g}, in {version} {then_read[0]:.4g}"
+    return _Finding("missed" if high < 0 else "passed", reason, version)
+
+
+def _why_not(of: Of, score: Score, then: Score, version: str) -> str:
+    """Why the score cannot be compared with what it was, or nothing."""
+    if then.status != "ok":
+        return f"in {version} the score was {then.status}"
+    if then.direction != score.direction:
+        return f"in {version} {then.direction} was better"
+    return _lacks(of, score, "the score") or _lacks(of, then, f"the score in {version}")
 
 
 def _lacks(of: Of, score: Score, whose: str) -> str:
@@ -146,10 +156,8 @@ def _read(of: Of, score: Score) -> tuple[float, Interval]:
 def _excess(of: Of, bound: float, score: Score) -> Interval | None:
     """The interval of (what the gate reads - what it is compared with).
 
-    A ceiling is measured too, so its noise counts: the interval of value - bound * ceiling is put together from the two
-    intervals by the square-and-add rule (MOVER: Zou and Donner, Statistics in Medicine 27, 2008). It takes the two as
-    independent; both were measured against the same reference, so the true interval is narrower, and a gate errs on
-    the side of not calling a miss. Two releases are compared by the same rule.
+    A ceiling is measured too, so its noise counts. `_difference` takes the two as independent; both were measured against the same
+    reference, so the true interval is narrower, and a gate errs on the side of not calling a miss.
     """
     if of == "normalised":
         return None if score.normalised_interval is None else _shift(score.normalised_interval, -bound)
@@ -159,9 +167,19 @@ def _excess(of: Of, bound: float, score: Score) -> Interval | None:
         return _shift(score.interval, -bound)
     if score.ceiling is None or score.ceiling_interval is None:
         return None
-    reach = hypot(_reach(score.interval), bound * _reach(score.ceiling_interval))
-    difference = score.value - bound * score.ceiling
-    return difference - reach, difference + reach
+    low, high = sorted(bound * end for end in score.ceiling_interval)
+    return _difference((score.value, score.interval), (bound * score.ceiling, (low, high)))
+
+
+def _difference(more: tuple[float, Interval], less: tuple[float, Interval]) -> Interval:
+    """The interval of one value less another, each with an interval that need not be symmetric.
+
+    The method of variance estimates recovery (MOVER: Zou and Donner, Statistics in Medicine 27, 2008): of each the reach towards where
+    the difference would be smallest, or largest, added in squares.
+    """
+    (value, (low, high)), (other, (other_low, other_high)) = more, less
+    apart = value - other
+    return apart - hypot(value - low, other_high - other), apart + hypot(high - value, other - other_low)
 
 
 def _blur(of: Of, score: Score) -> str:

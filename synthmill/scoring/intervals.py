@@ -36,9 +36,10 @@ def half(quotas: Sequence[int], rng: np.random.Generator) -> NDArray[np.int64]:
 def around(value: float, replicates: NDArray[np.float64]) -> Interval | None:
     """The interval at 95 % around a full-sample value from its half-sample replicates, by Student's t.
 
-    It is centred on the value, not on the replicates: they are made from fewer rows and can be biased. None where a replicate is NaN.
+    It is centred on the value, not on the replicates: they are made from fewer rows and can be biased. None where a replicate
+    is NaN, and where there are fewer than two.
     """
-    if not np.isfinite([value, *replicates]).all():
+    if len(replicates) < 2 or not np.isfinite([value, *replicates]).all():
         return None
     quantile = student.ppf((1 + CONFIDENCE) / 2, len(replicates) - 1)
     reach = float(quantile * replicates.std(ddof=1))

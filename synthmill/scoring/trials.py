@@ -107,7 +107,7 @@ class Examiner:
             name: (value, *(m.uncut.get(name, m.scores.get(name, math.nan)) for m in found[1:]))
             for name, value in found[0].scores.items()
         }
-        tables = {name: table.to_pydict() for name, table in found[0].tables.items()}
+        tables = {name: _plain(table) for name, table in found[0].tables.items()}
         return Estimate(values, dict(found[0].intervals), tables)
 
     def _measure(
@@ -127,6 +127,14 @@ class Examiner:
 
     def _half(self, draw: Draw, replicate: int, side: str) -> NDArray[np.int64]:
         return half(draw.quotas, np.random.default_rng(derive(self._exam.seed, "half", replicate, side)))
+
+
+def _plain(table: pa.Table) -> dict[str, list[object]]:
+    """Columns as lists that JSON holds: what is found in the cache is what was measured."""
+    return {
+        name: [cell if isinstance(cell, str | int | float | None) else str(cell) for cell in cells]
+        for name, cells in table.to_pydict().items()
+    }
 
 
 def _reason(error: Exception, subject: Evaluator) -> str:

@@ -82,11 +82,35 @@ def test_the_ceilings_noise_widens_a_relative_gate():
 
 
 @pytest.mark.parametrize(
-    "gate", [Gate(at_least=0.1), Gate(at_least=0.1, of="ceiling"), Gate(at_least=0.1, of="normalised")]
+    "gate", [Gate(at_least=0.5), Gate(at_least=0.5, of="ceiling"), Gate(at_least=0.4, of="normalised")]
 )
 def test_an_interval_wider_than_half_the_way_is_undetermined(gate):
     assert status(gate, score(reach=0.19)) == "passed"
     assert status(gate, score(reach=0.21)) == "undetermined"
+
+
+def test_an_interval_of_any_width_that_lies_on_one_side_decides():
+    """Where floor and ceiling are close no interval is narrow enough, and .2 is not .9 all the same."""
+    close = {"floor": 0.59, "ceiling": 0.6}
+    assert status(Gate(at_least=0.1), score(reach=0.3, **close)) == "passed"
+    assert status(Gate(at_least=0.95), score(reach=0.3, **close)) == "missed"
+    assert status(Gate(at_least=0.5), score(reach=0.3, **close)) == "undetermined"
+
+
+def test_a_multiple_of_a_negative_ceiling_says_nothing():
+    same = score(value=-0.5, ceiling=-0.5, ceiling_interval=(-0.52, -0.48), floor=None)
+    assert status(Gate(at_least=0.5, of="ceiling"), same) == "undetermined"
+    assert status(Gate(at_least=1.0, of="ceiling"), same) == "passed"
+
+
+def test_each_side_reaches_as_far_as_it_does_towards_the_bound():
+    """No copy in 1,000 real rows reaches up, never down: what 5 copies in 1,000 exceed is asked of the near ends alone."""
+    lower = {"direction": "lower", "floor": None, "normalised": None, "normalised_interval": None}
+    ceiling = {"ceiling": 0.0, "ceiling_interval": (0.0, 0.0038)}
+    found = score(value=0.004, interval=(0.0016, 0.0102), **ceiling, **lower)
+    assert status(Gate(at_most=1.0, of="ceiling"), found) == "passed"  # .004 - hypot(.0024, .0038) < 0
+    found = score(value=0.005, interval=(0.0021, 0.0117), **ceiling, **lower)
+    assert status(Gate(at_most=1.0, of="ceiling"), found) == "missed"  # by half widths: .005 - hypot(.0048, .0019) < 0
 
 
 def test_lower_is_better_measures_the_way_downwards():
@@ -97,8 +121,8 @@ def test_lower_is_better_measures_the_way_downwards():
 
 
 def test_a_ceiling_no_better_than_the_floor_leaves_nothing_to_judge_by():
-    assert status(Gate(at_least=0.1), score(ceiling=0.2)) == "undetermined"
-    assert status(Gate(at_least=0.1), score(ceiling=0.1)) == "undetermined"
+    assert status(Gate(at_least=0.58), score(ceiling=0.2)) == "undetermined"
+    assert status(Gate(at_least=0.58), score(ceiling=0.1)) == "undetermined"
 
 
 def test_without_a_floor_width_does_not_matter():

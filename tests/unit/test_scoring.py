@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import ClassVar
 
@@ -410,6 +411,8 @@ def test_the_interval_holds_the_true_mean_95_times_in_100():
 
 def test_no_interval_without_every_replicate():
     assert around(0.5, np.array([0.4, np.nan])) is None
+    assert around(0.5, np.array([0.4])) is None
+    assert around(0.5, np.array([])) is None
 
 
 def every_kind(seed: int) -> pa.Table:
@@ -464,3 +467,43 @@ def test_every_kind_of_column_is_scored(tmp_path, target):
     assert scores.tables["fidelity/shape/columns"]["column"].to_pylist() == [n for n in KINDS.names if n != "id"]
     assert [h.column for h in scores.histograms] == [n for n in KINDS.names if n != "id"]
     assert all(sum(h.real) == sum(h.synthetic) == SIDE for h in scores.histograms)
+
+
+class Dated(Evaluator):
+    """A plug-in that needs no half-samples, and whose details hold a date."""
+
+    modality = "table"
+    version = 1
+    scores: ClassVar = {"": "higher"}
+    remedy = "None."
+    replicates = 0
+
+    def measure(self, measured: Measured, references: References, *, seed: int) -> Measurement:
+        details = pa.table({"day": [date(2026, 11, 20)], "share": [0.5]})
+        return Measurement({"": 0.5}, {"days": details})
+
+
+def test_details_of_any_type_are_kept_and_found_as_they_were_and_no_replicates_are_no_interval(
+    perfect, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("synthmill.registry._find", lambda *_: Dated)
+    known = Measurements(tmp_path / "known", "source", {})
+    first, again = (run(["test/dated"], perfect, known=known) for _ in range(2))
+    assert first.tables["test/dated/days"].to_pylist() == [{"day": "2026-11-20", "share": 0.5}]
+    assert again.tables == first.tables
+    assert only(first).interval is None
+
+
+def test_other_rows_with_the_same_quotas_are_measured_anew(tmp_path):
+    """Which rows are drawn follows the exact counts, of which the quotas are rounded."""
+    labels = ["rare"] * 300 + ["common"] * 300
+    table = real(600, 9).append_column("_stratum", pa.array(labels))
+    (tmp_path / "c").mkdir()
+    pq.write_table(table, tmp_path / "c" / "synthetic-0.parquet")
+    strata = [StratumShare(0, g, {}, 300) for g in ("rare", "common")]
+    exam = exam_of(["fidelity/shape"], tmp_path / "c", strata)
+    known, trial = Measurements(tmp_path / "known", "source", {}), Trial("fidelity/shape", None, "ceiling")
+    known.keep(exam, trial, Estimate({"": (1.0,)}, {}, {}))
+    key = (None, 16_000)
+    moved = replace(exam.draws[key], b=exam.draws[key].b[::-1].copy())
+    assert known.find(replace(exam, draws={key: moved}), trial) is None
