@@ -16,6 +16,9 @@ from generators.nets.label_scores import classes, label_scores
 _SHARED = 5  # a number that so many rows of train share is drawn as it is
 _MISSING = -20.0  # far below every normal score
 _WAVES = 4
+_SHARE = 0.5  # of the rows, that each tree is grown on
+_RIDGE = 1e-3
+_TINY = 1e-9
 _MOST_INPUTS = 32
 NOTHING = np.empty(0)
 
@@ -74,14 +77,44 @@ class Alphabet:
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnTree:
-    """One part given `inputs`. `scores[i]` are the numbers that stand for the codes of input i."""
+class Growth:
+    """How trees are grown."""
 
-    inputs: tuple[int, ...]
-    scores: tuple[Numbers, ...]
+    leaf: int
+    trees: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What cells of one part are drawn with: three uniforms a row, (rows, 3), and the sampling params."""
+
+    uniforms: Numbers
+    smoothing: float
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One feature: a part, and the number that stands for each of its codes."""
+
+    part: int
+    scores: Numbers
+
+    def ask(self, rows: Sequence[Cells], alphabets: Sequence[Alphabet]) -> NDArray[np.float32]:
+        """Of rows in which the part is known; (rows,)."""
+        return alphabets[self.part].feature(rows[self.part], self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnTrees:
+    """One part given what its `questions` ask, and sums of these with the weights `blends`, for splits across them."""
+
+    questions: tuple[Question, ...]
+    blends: NDArray[np.float32]  # (2 * questions, blends): of the answers, then of their squares
     splits: Splits
     leaves: Leaves
-    heights: Numbers
+    heights: Numbers  # of the leaves, at the temperature of the draws
 
     @classmethod
     def grow(
@@ -90,67 +123,91 @@ class ColumnTree:
         alphabets: Sequence[Alphabet],
         part: int,
         inputs: Sequence[int],
-        *,
-        leaf: int,
-        seed: int,
+        growth: Growth,
         temperature: float,
     ) -> Self:
-        """`rows` are train's cells by part; a leaf has at least `leaf` of them."""
+        """`rows` are train's cells by part; a tree's leaf has `growth.leaf` of them or more, but for the chance of its share."""
         cells, alphabet = rows[part], alphabets[part]
-        named = alphabet.name_shared(cells)
         answers = _answers(cells, alphabet, [rows[i] for i in inputs], [alphabets[i] for i in inputs])
         outputs = _one_hot(answers) if answers.ndim == 1 else answers
-        scores = tuple(
-            alphabets[i].scores if alphabets[i].is_number else label_scores(rows[i].codes, alphabets[i].size, outputs)
-            for i in inputs
-        )
-        features = [alphabets[i].feature(rows[i], own) for i, own in zip(inputs, scores, strict=True)]
-        kept = _strongest(features, outputs)
-        if kept:
-            matrix = np.stack([features[k] for k in kept], 1)
-            splits = Splits.grow(matrix, answers, leaf=leaf, seed=seed)
-            leaf_of = splits.leaves_of(matrix)
-        else:
-            splits, leaf_of = Splits.none(), np.zeros(len(cells.codes), np.int64)
-        leaves = Leaves.fill(leaf_of, named, alphabet.free)
-        return cls(
-            tuple(inputs[k] for k in kept), tuple(scores[k] for k in kept), splits, leaves, leaves.heights(temperature)
-        )
+        questions = [question for i in inputs for question in _questions(i, rows[i], alphabets[i], outputs)]
+        asked = [question.ask(rows, alphabets) for question in questions]
+        kept = _strongest(asked, outputs)
+        named = alphabet.name_shared(cells)
+        if not kept:
+            leaves = Leaves.fill(np.zeros(len(cells.codes), np.int64), named, alphabet.free)
+            return cls((), np.zeros((0, 0), np.float32), Splits.none(), leaves, leaves.heights(temperature))
+        matrix = np.stack([asked[k] for k in kept], 1)
+        blends = _blends(matrix, outputs) if alphabet.free >= 0 else np.zeros((2 * len(kept), 0), np.float32)
+        matrix = _blended(matrix, blends)
+        splits = Splits.grow(matrix, answers, trees=growth.trees, share=_SHARE, leaf=growth.leaf, seed=growth.seed)
+        every_tree = np.repeat(np.arange(growth.trees), len(matrix))
+        leaf_of = splits.leaves_of(np.tile(matrix, (growth.trees, 1)), every_tree)
+        tiled = Cells(np.tile(named.codes, growth.trees), np.tile(named.values, growth.trees))
+        leaves = Leaves.fill(leaf_of, tiled, alphabet.free)
+        return cls(tuple(questions[k] for k in kept), blends, splits, leaves, leaves.heights(temperature))
 
-    def draw(
-        self,
-        rows: Sequence[Cells],
-        alphabets: Sequence[Alphabet],
-        part: int,
-        uniforms: Numbers,
-        *,
-        smoothing: float,
-        temperature: float,
-    ) -> Cells:
-        """Cells for rows whose inputs are known; `uniforms` is (rows, 2)."""
-        if self.inputs:
-            pairs = zip(self.inputs, self.scores, strict=True)
-            leaf_of = self.splits.leaves_of(np.stack([alphabets[i].feature(rows[i], own) for i, own in pairs], 1))
-        else:
-            leaf_of = np.zeros(len(uniforms), np.int64)
-        codes = self.leaves.draw_codes(leaf_of, uniforms[:, 0], self.heights)
+    def draw(self, rows: Sequence[Cells], alphabets: Sequence[Alphabet], part: int, draw: Draw) -> Cells:
+        """Cells for rows in which all that is asked is known."""
+        by_code, by_value, by_tree = draw.uniforms.T
+        leaf_of = np.zeros(len(by_tree), np.int64)
+        if self.questions:
+            matrix = np.stack([question.ask(rows, alphabets) for question in self.questions], 1)
+            trees = (by_tree * len(self.splits.roots)).astype(np.int64)
+            leaf_of = self.splits.leaves_of(_blended(matrix, self.blends), trees)
+        codes = self.leaves.draw_codes(leaf_of, by_code, self.heights)
         values = np.zeros(len(codes))
         is_free = codes == alphabets[part].free
-        values[is_free] = self.leaves.draw_values(leaf_of[is_free], uniforms[is_free, 1], smoothing, temperature)
+        values[is_free] = self.leaves.draw_values(leaf_of[is_free], by_value[is_free], draw.smoothing, draw.temperature)
         return alphabets[part].plain(Cells(codes, values))
 
     def arrays(self) -> Arrays:
-        """All but `inputs`, for safetensors."""
-        scores = {f"scores.{i}": own for i, own in enumerate(self.scores)}
-        return {**arrays_of(self.splits, "splits"), **arrays_of(self.leaves, "leaves"), **scores}
+        """All but the parts that are asked, for safetensors."""
+        scores = {f"scores.{i}": question.scores for i, question in enumerate(self.questions)}
+        return {**arrays_of(self.splits, "splits"), **arrays_of(self.leaves, "leaves"), **scores, "blends": self.blends}
 
     @classmethod
-    def from_arrays(cls, inputs: Sequence[int], arrays: Arrays, temperature: float) -> Self:
-        """What `arrays` gave."""
+    def from_arrays(cls, parts: Sequence[int], arrays: Arrays, temperature: float) -> Self:
+        """What `arrays` gave, and the parts that are asked."""
         splits = Splits(*(arrays[f"splits.{field.name}"] for field in fields(Splits)))
         leaves = Leaves(*(arrays[f"leaves.{field.name}"] for field in fields(Leaves)))
-        scores = tuple(arrays[f"scores.{i}"] for i in range(len(inputs)))
-        return cls(tuple(inputs), scores, splits, leaves, leaves.heights(temperature))
+        questions = tuple(Question(part, arrays[f"scores.{i}"]) for i, part in enumerate(parts))
+        return cls(questions, arrays["blends"], splits, leaves, leaves.heights(temperature))
+
+
+def _questions(part: int, cells: Cells, alphabet: Alphabet, outputs: Numbers) -> list[Question]:
+    """Numbers have an order of their own; labels one or two by what they say of the outputs."""
+    if alphabet.is_number:
+        return [Question(part, alphabet.scores)]
+    return [
+        Question(part, scores) for scores in np.ascontiguousarray(label_scores(cells.codes, alphabet.size, outputs).T)
+    ]
+
+
+def _blends(matrix: NDArray[np.float32], outputs: Numbers) -> NDArray[np.float32]:
+    """Weights of ridge regressions of the outputs on the answers and their squares."""
+    terms = _terms(matrix).astype(np.float64)
+    scale = terms.std(0) + _TINY
+    terms = (terms - terms.mean(0)) / scale
+    covariance = terms.T @ terms + _RIDGE * len(terms) * np.eye(len(scale))
+    weights = np.linalg.solve(covariance, terms.T @ (outputs - outputs.mean(0)))
+    return (weights / scale[:, None]).astype(np.float32)
+
+
+def _blended(matrix: NDArray[np.float32], blends: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The matrix and its blends beside it. Summed term by term: the bits of a matrix product depend on its other rows."""
+    if not blends.shape[1]:
+        return matrix
+    sums = np.zeros((len(matrix), blends.shape[1]), np.float32)
+    for term, weights in zip(_terms(matrix).T, blends, strict=True):
+        sums += term[:, None] * weights
+    return np.concatenate([matrix, sums], 1)
+
+
+def _terms(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The answers and their squares, 0 where a number is missing."""
+    known = np.where(matrix == _MISSING, np.float32(0), matrix)
+    return np.concatenate([known, known**2], 1)
 
 
 def _answers(

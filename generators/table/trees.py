@@ -23,7 +23,7 @@ from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from generators.nets.cart import Cells
-from generators.nets.column_tree import Alphabet, ColumnTree
+from generators.nets.column_tree import Alphabet, ColumnTrees, Draw, Growth
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.cells import plain
@@ -35,7 +35,7 @@ from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled
 
 _MOST_ROWS = 200_000
 _NUMBERS = ("number", "integer", "date", "datetime", "time")
-_DRAWS = 2  # uniforms a cell
+_DRAWS = 3  # uniforms a cell
 _MOST_TREES = 4096  # kept for given columns
 
 Known = frozenset[int]
@@ -54,6 +54,7 @@ class Trees(Generator):
         """`leaf` is the dial between fidelity and privacy."""
 
         leaf: int = Field(60, ge=2, description="least train rows of a leaf; more keep further from single rows")
+        trees: int = Field(8, ge=1, description="trees of a column; more are smoother, and slower to grow")
         smoothing: float = sampling(
             1.0, ge=0, le=1, description="how far numbers lie from those of train; 0: not at all"
         )
@@ -65,7 +66,7 @@ class Trees(Generator):
     _rows: tuple[Cells, ...]  # train, by part
     _order: tuple[int, ...]  # of the parts, where nothing is given
     _seed: int
-    _trees: dict[tuple[int, Known], ColumnTree]  # by part and what is known before it
+    _trees: dict[tuple[int, Known], ColumnTrees]  # by part and what is known before it
 
     @classmethod
     def schema(cls, source: Schema, params: contract.Params) -> Schema:
@@ -150,28 +151,18 @@ class Trees(Generator):
             if part in known:
                 continue
             tree = self._tree(part, frozenset(known))
-            own[part] = tree.draw(
-                own,
-                self._alphabets,
-                part,
-                uniforms[rows, part],
-                smoothing=self.params.smoothing,
-                temperature=self.params.temperature,
-            )
+            draw = Draw(uniforms[rows, part], self.params.smoothing, self.params.temperature)
+            own[part] = tree.draw(own, self._alphabets, part, draw)
             made[part].codes[rows], made[part].values[rows] = own[part].codes, own[part].values
             known.add(part)
 
-    def _tree(self, part: int, known: Known) -> ColumnTree:
+    def _tree(self, part: int, known: Known) -> ColumnTrees:
         """Grown when first asked for; the same whenever that is."""
         if (part, known) not in self._trees:
-            self._trees[part, known] = ColumnTree.grow(
-                self._rows,
-                self._alphabets,
-                part,
-                sorted(known),
-                leaf=self.params.leaf,
-                seed=seeds.derive(self._seed, part, *sorted(known)),
-                temperature=self.params.temperature,
+            inputs = sorted(known)
+            growth = Growth(self.params.leaf, self.params.trees, seeds.derive(self._seed, part, *inputs))
+            self._trees[part, known] = ColumnTrees.grow(
+                self._rows, self._alphabets, part, inputs, growth, self.params.temperature
             )
         return self._trees[part, known]
 
@@ -189,8 +180,8 @@ class Trees(Generator):
         arrays |= {f"alphabets.{j}.shared": alphabet.shared for j, alphabet in enumerate(self._alphabets)}
         save_file(arrays, folder / "trees.safetensors")
         alphabets = [(alphabet.size, alphabet.free) for alphabet in self._alphabets]
-        inputs = [trees[part].inputs for part in self._order]
-        state = {"seed": self._seed, "order": self._order, "inputs": inputs, "alphabets": alphabets}
+        parts = [[question.part for question in trees[part].questions] for part in self._order]
+        state = {"seed": self._seed, "order": self._order, "questions": parts, "alphabets": alphabets}
         (folder / "trees.json").write_text(json.dumps(state), encoding="utf-8")
 
     @classmethod
@@ -211,8 +202,8 @@ class Trees(Generator):
             for j, (size, free) in enumerate(state["alphabets"])
         )
         model._trees = {
-            (part, known): ColumnTree.from_arrays(inputs, _below(arrays, f"trees.{part}."), params.temperature)
-            for (part, known), inputs in zip(_usual(model._order), state["inputs"], strict=True)
+            (part, known): ColumnTrees.from_arrays(parts, _below(arrays, f"trees.{part}."), params.temperature)
+            for (part, known), parts in zip(_usual(model._order), state["questions"], strict=True)
         }
         return model
 
@@ -235,10 +226,10 @@ def _alphabets(codec: TableCodec, table: pa.Table, rows: Sequence[Cells]) -> tup
 
 
 def _order(codec: TableCodec, rows: Sequence[Cells]) -> tuple[int, ...]:
-    """The target first, as it is asked for most; then from few distinct cells to many."""
+    """The target first, as it is asked for most; then from many distinct cells to few: labels are best told by numbers."""
     distinct = [len(np.unique(cells.codes)) + len(np.unique(cells.values)) for cells in rows]
     is_target = [part.name == codec.schema.target for part in codec.parts]
-    return tuple(sorted(range(len(rows)), key=lambda j: (not is_target[j], distinct[j], j)))
+    return tuple(sorted(range(len(rows)), key=lambda j: (not is_target[j], -distinct[j], j)))
 
 
 def _narrow(codes: NDArray[np.int64]) -> NDArray[np.generic]:
