@@ -1,0 +1,267 @@
+"""A column-autoregressive network over value tokens: any columns can be given, exactly and without rejection.
+
+A column is drawn given those before it, as one token (a label, a number that many rows share, missing, or a coarse bin of the other
+numbers) and then a fine bin (generators/nets/tokens.py). In half of the training rows a random set of columns comes first, so that any
+set can be given. The family: Uria, Murray and Larochelle, "A deep and tractable density estimator" (ICML 2014); for tables REaLTabFormer
+(Solatorio and Dupriez, 2023) and TabularARGN (Tiwald et al., 2025). Departures: each column has a small network of its own on the sum of
+what it sees, in place of attention; columns that are not given keep their order, as an order that sampling never
+takes costs capacity; and bins to be predicted are blurred a little in training, which tells the network that neighbours are alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
+from generators.nets.given import encode_given, keep_given
+from generators.nets.tokens import RowTokens, Vocabulary, from_tensors, row_tokens, to_tensors, vocabularies
+from synthmill import generator as contract
+from synthmill import seeds
+from synthmill.codecs.table import EncodedTable, TableCodec
+from synthmill.columns import Schema
+from synthmill.errors import FitError, RecipeError
+from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
+
+_BLUR = 1 / 64  # of the ranks, half a coarse bin: standard deviation of the bins to be predicted
+_EMA = 0.995  # of the weights that are kept
+_WARM_UP = 0.02  # share of the steps
+_CHECK_EVERY = 20  # steps, or a fortieth of them
+_CHECKS = 40
+_PATIENCE = 10  # checks without a better one
+_HELD = (50, 20_000)  # validation rows: a tenth, within these bounds
+
+
+class LLM(Generator):
+    """Mixed tables: any columns can be given exactly, ids are made anew."""
+
+    family = "llm"
+    modality = "table"
+    version = 1
+    codec = TableCodec
+    micro_batch = 1024
+
+    class Params(contract.Params):
+        """`width` is the dial of capacity, `steps` that of time."""
+
+        steps: int | None = Field(None, ge=1, description="optimizer steps at most; by default from the rows of train")
+        max_minutes: float | None = Field(
+            None, gt=0, description="the fit ends by then; its bytes then follow the clock"
+        )
+        width: int = Field(128, ge=8, description="units of a hidden layer, of each column")
+        depth: int = Field(1, ge=1, description="residual blocks of each column")
+        dropout: float = Field(0.4, ge=0, lt=1, description="share of units dropped in training")
+        batch: int = Field(512, ge=1, description="rows of an optimizer step")
+        learning_rate: float = Field(2e-3, gt=0)
+        weight_decay: float = Field(0.01, ge=0)
+        temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
+        top_p: float = sampling(1.0, gt=0, le=1, description="keep the likeliest tokens that hold this share together")
+
+    params: LLM.Params
+    _codec: TableCodec
+    _network: Autoregressive
+
+    @classmethod
+    def schema(cls, source: Schema, params: contract.Params) -> Schema:
+        """Any table with a column that is no id; text and images are refused."""
+        if all(column.kind == "id" for column in source):
+            raise RecipeError("table/llm has nothing to learn: all columns are ids", where="source.columns")
+        for column in source:
+            if column.kind in ("text", "image"):
+                raise RecipeError(
+                    f"table/llm cannot make the column {column.name!r} of kind {column.kind}",
+                    where=f"source.columns.{column.name}",
+                    hint="override its kind, or leave the column out of the source",
+                )
+        return source
+
+    @classmethod
+    def exact_conditions(cls, source: Schema, params: contract.Params) -> frozenset[str]:
+        """Every column but ids."""
+        return frozenset(column.name for column in source if column.kind != "id")
+
+    @classmethod
+    def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
+        """Torch itself, and weights and one micro-batch at 256 tokens a column."""
+        assert isinstance(params, LLM.Params)
+        of_column = 256 * 3 * params.width + (3 + 2 * params.depth) * params.width**2
+        of_row = len(source) * (2 * params.width + 8) + 3 * 256
+        return 400 * 2**20 + 4 * (len(source) * of_column + cls.micro_batch * of_row)
+
+    @classmethod
+    def cost(cls, source: Schema, train_rows: int, params: contract.Params) -> Cost:
+        """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default network."""
+        assert isinstance(params, cls.Params)
+        steps = params.steps or _default_steps(train_rows)
+        fit_s = min(0.005 * len(source) * steps, 60 * (params.max_minutes or math.inf))
+        return Cost(fit_s=fit_s, rows_per_s=3e5 / len(source))
+
+    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
+        """Maximise the likelihood of the columns after a random set of given ones; see `_Training`."""
+        self._codec = TableCodec.fit(data.table, data.schema)
+        encoded = self._codec.encode(data.table)
+        words = vocabularies(self._codec.parts, encoded.codes, encoded.values)
+        self._network = _network(words, self.params)
+        initialise(self._network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
+        self._network.to(device)
+        rows = row_tokens(words, encoded.codes, encoded.values).to(device)
+        draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
+        return _Training(self._network, rows, self.params, draw).run(progress)
+
+    @torch.inference_mode()
+    def sample(self, request: SampleRequest) -> Sampled:
+        """All candidates asked for; given cells come back as they were given."""
+        device = next(self._network.parameters()).device
+        codes, values, seen = encode_given(self._codec, request)
+        given = row_tokens(self._network.words, codes, values).to(device)
+        noise, params = self._noise(request, device), self.params
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            codes, values = self._network.sample(
+                given, seen.to(device), noise, temperature=params.temperature, top_p=params.top_p
+            )
+        made = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
+        exact = self.exact_conditions(self._codec.schema, params)
+        return Sampled(keep_given(made, request, exact), request.candidates)
+
+    def _noise(self, request: SampleRequest, device: torch.device) -> Uniforms:
+        """Each step number of synthmill.seeds is drawn from once."""
+
+        def uniforms(step: int) -> Tensor:
+            draws: NDArray[np.float64] = seeds.uniforms(request.key, request.candidates, step, len(self._codec.parts))
+            return torch.from_numpy(draws).to(device)
+
+        return Uniforms(first=uniforms(0), fine=uniforms(1), within=uniforms(2))
+
+    def save(self, folder: Path) -> None:
+        """The codec, `bins.safetensors` and `network.safetensors`."""
+        self._codec.save(folder)
+        save_file(to_tensors(self._network.words), folder / "bins.safetensors")
+        weights = {name: weight.contiguous().cpu() for name, weight in self._network.state_dict().items()}
+        save_file(weights, folder / "network.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, params: contract.Params, *, device: str) -> Self:
+        """Read what `save` wrote."""
+        assert isinstance(params, LLM.Params)
+        model = cls(params)
+        model._codec = TableCodec.load(folder)
+        words = from_tensors(model._codec.parts, load_file(folder / "bins.safetensors"))
+        model._network = _network(words, params)
+        model._network.load_state_dict(load_file(folder / "network.safetensors"))
+        model._network.to(device)
+        return model
+
+
+def _network(words: Sequence[Vocabulary], params: LLM.Params) -> Autoregressive:
+    return Autoregressive(words, width=params.width, depth=params.depth, dropout=params.dropout)
+
+
+def _default_steps(rows: int) -> int:
+    """At batches of 512 about 13 epochs, within bounds; small tables overfit long before the end and stop by patience."""
+    return min(20_000, max(400, rows // 40))
+
+
+class _Training:
+    """AdamW with a warm-up and a cosine decay; the moving average of the weights that did best on the validation rows is kept."""
+
+    def __init__(self, network: Autoregressive, rows: RowTokens, params: LLM.Params, draw: torch.Generator) -> None:
+        self.network, self.params, self.draw = network, params, draw
+        self.average = copy.deepcopy(network)
+        self.best, self.best_loss, self.worse = copy.deepcopy(network.state_dict()), math.inf, 0
+        self.train, self.held = _split(rows, draw)
+        self.steps = params.steps or _default_steps(len(rows))
+        self.check_every = max(_CHECK_EVERY, self.steps // _CHECKS)
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), betas=(0.9, 0.99), weight_decay=params.weight_decay, fused=True
+        )
+        self.began = time.monotonic()
+
+    def run(self, progress: FitProgress) -> FitReport:
+        """Until the steps, the time or the patience are at an end. Raises FitError when the loss is not finite."""
+        losses: list[tuple[int, float]] = []
+        total = torch.zeros((), device=self.train.first.device)
+        for step in range(1, self.steps + 1):
+            total += self._step(step)
+            stopped_by = self._stopped_by(step)
+            if step % self.check_every and not stopped_by:
+                continue
+            mean = total.item() / ((step - 1) % self.check_every + 1)
+            if not math.isfinite(mean):
+                raise FitError(f"table/llm diverged by step {step} of {self.steps}", hint="lower params.learning_rate")
+            losses.append((step, mean))
+            self._check()
+            total.zero_()
+            stopped_by = stopped_by or ("patience" if self.worse >= _PATIENCE else None)
+            progress(step, step if stopped_by else self.steps, mean)
+            if stopped_by:
+                break
+        self.network.load_state_dict(self.best)
+        assert stopped_by is not None
+        return FitReport(step, stopped_by, tuple(losses))
+
+    def _stopped_by(self, step: int) -> Literal["steps", "patience", "time"] | None:
+        if step == self.steps:
+            return "steps"
+        return "time" if self._share_of_time() >= 1 else None
+
+    def _share_of_time(self) -> float:
+        minutes = self.params.max_minutes
+        return 0.0 if minutes is None else (time.monotonic() - self.began) / (60 * minutes)
+
+    def _step(self, step: int) -> Tensor:
+        """One batch; returns its loss, in nats a column."""
+        size = min(self.params.batch, len(self.train))
+        device = self.train.first.device
+        batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
+        ranks = random_ranks(len(batch), batch.first.shape[1], self.draw)
+        done = max(step / self.steps, min(1.0, self._share_of_time()))  # a budget decays the rate to its end, too
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.params.learning_rate * _schedule(done)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            logs = self.network.log_prob(batch, ranks, draw=self.draw, blur=_BLUR)
+        loss = -(logs * (ranks >= 0)).sum() / (ranks >= 0).sum()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        kept = min(_EMA, (1 + step) / (10 + step))  # short at first, so that the start is soon forgotten
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - kept)
+        return loss.detach()
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Keep the average if no weights did better on the validation rows."""
+        order = torch.arange(self.held.first.shape[1], device=self.held.first.device)
+        logs = [
+            self.average.log_prob(self.held.take(rows), order.expand(len(rows), -1))
+            for rows in torch.split(torch.arange(len(self.held), device=order.device), self.params.batch)
+        ]
+        loss = -torch.cat(logs).sum(1).mean().item()
+        self.worse += 1
+        if loss < self.best_loss:
+            self.best, self.best_loss, self.worse = copy.deepcopy(self.average.state_dict()), loss, 0
+
+
+def _split(rows: RowTokens, draw: torch.Generator) -> tuple[RowTokens, RowTokens]:
+    """Rows to learn from and validation rows: the same where there are too few to split."""
+    low, high = _HELD
+    held = min(max(len(rows) // 10, low), high, len(rows) // 4)
+    order = torch.randperm(len(rows), generator=draw, device=draw.device)
+    return (rows.take(order[held:]), rows.take(order[:held])) if held else (rows, rows)
+
+
+def _schedule(done: float) -> float:
+    """The learning rate as a share of its peak: up, then down to zero by a cosine."""
+    return done / _WARM_UP if done < _WARM_UP else 0.5 + 0.5 * math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))
