@@ -50,9 +50,11 @@ unit: $(VENV)/.ready  ## the fast tests alone
 chaos: $(VENV)/.ready  ## kill one run at 20 seeded random places
 	$(BIN)/python -m pytest -m chaos tests/faults -s
 
-bench: $(VENV)/.ready $(PEERS)/.ready  ## speed and memory, side by side with pyarrow alone and with SDMetrics and prdc
+bench: $(VENV)/.ready $(PEERS)/.ready  ## speed, memory and scores of known worth, beside pyarrow, SDMetrics and prdc
 	$(BIN)/python -m bench.generate
 	$(BIN)/python -m bench.neighbours
+	$(BIN)/python -m bench.score
+	$(BIN)/python -m bench.planted
 
 constraints:  ## pin what is installed now
 	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu//') > constraints.tmp && mv constraints.tmp constraints.txt

@@ -60,9 +60,9 @@ class References:
 class Measurement:
     """`scores`: name below the evaluator's key ("" for the key itself) -> value. `tables`: details for the report, name -> rows.
 
-    NaN says that the rows do not define the value (a target that never varies); the score is then `undetermined`. `intervals`: 95 %
-    intervals that are known in closed form (a share of rows: Wilson, 1927); the other scores get theirs from half-samples. `uncut`: the
-    value before it was cut off at the end of its range, from which half-samples take their spread; a row of ones has none.
+    NaN says that the rows do not define the value (a target that never varies); the score is then `undetermined`, and `undefined`
+    says why. `intervals`: 95 % intervals that are known in closed form (a share of rows: Wilson, 1927); the other scores get theirs
+    from half-samples. `uncut`: the value before it was cut off at the end of its range, from which half-samples take their spread.
     Tables are aggregates of real rows or hold synthetic rows: they are released.
     """
 
@@ -70,6 +70,7 @@ class Measurement:
     tables: Mapping[str, pa.Table] = field(default_factory=dict)
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     uncut: Mapping[str, float] = field(default_factory=dict)
+    undefined: str = "these rows do not define it"
 
 
 class Evaluator(ABC):

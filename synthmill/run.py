@@ -250,7 +250,8 @@ class Run:
     def finish(self, plan: Plan, outcome: Outcome) -> Outcome:
         """Hold the gates, then place or release; GateMissed when one blocks."""
         if self.request.release or self.request.place:  # somebody else's release may have come since the scores
-            outcome = judge_candidate(self.workspace, self.candidate(plan), self.request.recipe, self.request.reason)
+            judged = judge_candidate(self.workspace, self.candidate(plan), self.request.recipe, self.request.reason)
+            outcome = self._timed(judged)
         hold_gates(outcome)
         if not (self.request.place or self.request.release):
             return outcome

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from synthmill.columns import Modality
 from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, References
 from synthmill.prediction import Prediction, Task, with_known_target
-from synthmill.ranges import MINIMUM_REAL
+from synthmill.ranges import MINIMUM_REAL, apart
 
 LEARNT = {"synthetic": (0,), "real": (1,), "both": (0, 1)}  # which tables of the task each model learns from
 SHOWN_COLUMNS = 50
@@ -40,7 +40,7 @@ class Tstr(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     scores: ClassVar[Mapping[str, Direction]] = {"": "higher", "both": "higher", "importance": "higher"}
     floorless: ClassVar[tuple[str, ...]] = ("both",)  # half of its rows are real
     remedy: ClassVar[str] = (
@@ -56,7 +56,9 @@ class Tstr(Evaluator):
         tables = (measured.table, references.train.table, references.holdout.table)
         task = Task.pose([with_known_target(table, schema) for table in tables], schema, key="utility/tstr")
         if not task.is_defined:
-            return Measurement(dict.fromkeys(self.scores, nan))
+            return Measurement(
+                dict.fromkeys(self.scores, nan), undefined="the target has a single value, as far as it is known"
+            )
         found = {name: task.predict(learnt, seed=seed) for name, learnt in LEARNT.items()}
         values = {name: _value(task, prediction) for name, prediction in found.items()}
         scores = {
@@ -101,11 +103,11 @@ def _classes(task: Task, found: Predictions) -> pa.Table:
     """How each model does on each label of B, naming the label with the largest chance. Labels of few real rows are `other`."""
     rows = np.bincount(task.truth.astype(int), minlength=len(task.labels))
     shown = [code for code in np.argsort(-rows, kind="stable") if rows[code] >= MINIMUM_REAL]
-    groups = {str(task.labels[code]): [int(code)] for code in shown}
+    groups = [(str(task.labels[code]), [int(code)]) for code in shown]
     rare = [int(code) for code in np.flatnonzero(rows < MINIMUM_REAL)]
     if rows[rare].sum() >= MINIMUM_REAL:
-        groups["other"] = rare
-    lines = [_class_line(task, found[name], label, name, groups[label]) for label in groups for name in found]
+        groups.append((apart("other", "labels", [label for label, _ in groups]), rare))
+    lines = [_class_line(task, found[name], label, name, codes) for label, codes in groups for name in found]
     return pa.Table.from_pylist(lines)
 
 

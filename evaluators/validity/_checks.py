@@ -17,8 +17,8 @@ Broken = NDArray[np.bool_]  # (rows,), True where a row breaks the check
 MOST_LINES = 200  # of a table: a report of every pair among 200 columns would be read by nobody
 
 
-def sound_share(broken: Sequence[Broken], rows: int, details: pa.Table, *, name: str) -> Measurement:
-    """The share of `rows` that break none of the checks, with Wilson's interval; NaN where there is no row or no check.
+def sound_share(broken: Sequence[Broken], rows: int, details: pa.Table, *, name: str, without: str) -> Measurement:
+    """The share of `rows` that break none of the checks, with Wilson's interval; NaN where there is no row, or no check, `without` says why.
 
     `details` has a line for each check, in the order of `broken`. It is released as the table `name`, the most often broken checks first,
     with the rows that break each as a count and as a share.
@@ -27,7 +27,7 @@ def sound_share(broken: Sequence[Broken], rows: int, details: pa.Table, *, name:
     table = details.append_column("broken", pa.array(counts)).append_column("share", pa.array(counts / max(rows, 1)))
     tables = {name: table.take(pa.array(np.argsort(-counts, kind="stable")[:MOST_LINES]))}
     if not broken or not rows:
-        return Measurement({"": math.nan}, tables)
+        return Measurement({"": math.nan}, tables, undefined=without if rows else "there are no rows")
     sound = rows - int(np.logical_or.reduce(broken).sum())
     return Measurement({"": sound / rows}, tables, {"": wilson(sound, rows)})
 

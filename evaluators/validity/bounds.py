@@ -45,7 +45,7 @@ class Bounds(Evaluator):
         assert isinstance(ranges, tuple), "measure needs what prepare returned"
         broken = [known.outside(measured.table[known.column]) for known in ranges]
         details = pa.table({"column": pa.array([known.column for known in ranges], pa.string())})
-        return sound_share(broken, measured.table.num_rows, details, name="columns")
+        return sound_share(broken, measured.table.num_rows, details, name="columns", without="no column holds amounts")
 
 
 @dataclass(frozen=True, slots=True)

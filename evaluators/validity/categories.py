@@ -50,7 +50,7 @@ class Categories(Evaluator):
             for name, mask in zip(known, broken, strict=True)
         ]
         details = pa.table({"column": pa.array(known, pa.string()), "unseen_labels": pa.array(made_up, pa.int64())})
-        return sound_share(broken, measured.table.num_rows, details, name="columns")
+        return sound_share(broken, measured.table.num_rows, details, name="columns", without="no column holds labels")
 
 
 def _unseen(values: pa.ChunkedArray, labels: pa.Array) -> Broken:

@@ -37,4 +37,4 @@ class Rules(Evaluator):
         table = measured.table.select(schema.names)
         broken = [as_mask(mask) for mask in CompiledRules(rules, schema).broken(table)]
         details = pa.table({"rule": pa.array(rules, pa.string())})
-        return sound_share(broken, table.num_rows, details, name="rules")
+        return sound_share(broken, table.num_rows, details, name="rules", without="the recipe has no rules")

@@ -15,7 +15,7 @@ from synthmill.scoring.sides import Exam
 from synthmill.scoring.trials import Estimate, Trial
 from synthmill.store.files import publish_bytes
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,10 @@ def _scores(key: str, kind: type[Evaluator], draw: Draw, estimates: Mapping[Role
         assert value is not None, "checked above"
         if kind.from_ceiling and ceiling is not None:
             value, floor, ceiling = _distances(value, floor, ceiling)
-        yield _score(full_name(key, name), direction, draw, value, ceiling, floor)
+        found = _score(full_name(key, name), direction, draw, value, ceiling, floor)
+        yield (
+            found if found.value is not None else found.model_copy(update={"reason": estimates["candidate"].undefined})
+        )
 
 
 def _reading(estimate: Estimate | None, name: str) -> _Reading | None:
@@ -122,8 +125,7 @@ def _score(
     name: str, direction: Direction, draw: Draw, value: _Reading, ceiling: _Reading | None, floor: _Reading | None
 ) -> Score:
     if value.first is None:
-        reason = "these rows do not define it"
-        return Score(name=name, value=None, direction=direction, rows=draw.rows, status="undetermined", reason=reason)
+        return Score(name=name, value=None, direction=direction, rows=draw.rows, status="undetermined")
     normalised = _normalised(value, floor, ceiling, direction)
     is_covered = draw.covered >= MINIMUM_COVERED
     return Score(

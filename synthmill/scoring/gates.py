@@ -41,11 +41,12 @@ class Verdict:
 
     @property
     def demand(self) -> str:
-        """The gate in words: `at least 0.7 of normalised`, `not worse than latest (v1.2.0)`."""
+        """The gate in words: `at least 0.7 of normalised`, `not worse than latest (v1.2.0)`, `at most 0.1 (warns)`."""
         bound = self.bound if isinstance(self.bound, str) else f"{self.bound:g}"
         of = "" if self.of == "value" else f" of {self.of}"
         against = f" ({self.against})" if self.against and self.against != bound else ""
-        return f"{self.side.replace('_', ' ')} {bound}{of}{against}"
+        warns = " (warns)" if self.action == "warn" else ""
+        return f"{self.side.replace('_', ' ')} {bound}{of}{against}{warns}"
 
 
 class _Finding(NamedTuple):

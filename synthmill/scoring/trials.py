@@ -41,6 +41,7 @@ class Estimate:
     values: Mapping[str, tuple[float, ...]]
     intervals: Mapping[str, Interval]
     tables: Mapping[str, Mapping[str, list[object]]]
+    undefined: str = ""  # why a value is NaN
 
     def to_json(self) -> bytes:
         """For the cache; NaN is kept."""
@@ -52,7 +53,7 @@ class Estimate:
         plain = json.loads(text)
         values = {name: tuple(found) for name, found in plain["values"].items()}
         intervals = {name: (low, high) for name, (low, high) in plain["intervals"].items()}
-        return cls(values, intervals, plain["tables"])
+        return cls(values, intervals, plain["tables"], plain["undefined"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Examiner:
             for name, value in found[0].scores.items()
         }
         tables = {name: _plain(table) for name, table in found[0].tables.items()}
-        return Estimate(values, dict(found[0].intervals), tables)
+        return Estimate(values, dict(found[0].intervals), tables, found[0].undefined)
 
     def _measure(
         self, key: str, subject: Evaluator, sides: tuple[pa.Table, pa.Table, pa.Table], replicate: int

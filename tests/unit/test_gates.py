@@ -183,7 +183,7 @@ def test_a_list_holds_several_gates_of_one_score():
     assert (low.status, high.status, first.status) == ("passed", "missed", "passed")
     assert (low.blocks, high.blocks, high.warns, low.warns) == (False, False, True, False)
     assert first.reason == "there is no earlier release to compare with"
-    assert [v.demand for v in (low, high, first)] == ["at least 0.1", "at least 0.9", "not worse than latest"]
+    assert [v.demand for v in (low, high, first)] == ["at least 0.1", "at least 0.9 (warns)", "not worse than latest"]
 
 
 def test_a_part_of_a_score_has_gates_of_its_own():
