@@ -15,6 +15,8 @@ from generators.nets.label_scores import classes, label_scores
 
 _SHARED = 5  # a number that so many rows of train share is drawn as it is
 _MISSING = -20.0  # far below every normal score
+_ROWS_PER_CODE = 8
+_FIRST_LOOK = 1000
 _WAVES = 4
 _SHARE = 0.5  # of the rows, that each tree is grown on
 _RIDGE = 1e-3
@@ -69,6 +71,17 @@ class Alphabet:
         is_shared = cells.codes >= self.size
         place = np.where(is_shared, cells.codes - self.size, 0)
         return Cells(np.where(is_shared, self.free, cells.codes), np.where(is_shared, self.shared[place], cells.values))
+
+    def is_function_of(self, other: Alphabet, own: Cells, others: Cells) -> bool:
+        """Does a code of the other part leave no choice? Only where codes have several rows each, or chance would do it."""
+        if other.size * _ROWS_PER_CODE > len(own.codes):
+            return False
+        known = np.zeros(other.size, np.int64)
+        for rows in (slice(_FIRST_LOOK), slice(None)):  # most pairs are told by a few rows
+            known[others.codes[rows]] = own.codes[rows]
+            if not np.array_equal(known[others.codes[rows]], own.codes[rows]):
+                return False
+        return self.free not in own.codes and other.free not in others.codes
 
     def feature(self, cells: Cells, scores: Numbers) -> NDArray[np.float32]:
         """What a threshold is compared with, (rows,): a score by code, and a free number's own."""
@@ -128,6 +141,9 @@ class ColumnTrees:
     ) -> Self:
         """`rows` are train's cells by part; a tree's leaf has `growth.leaf` of them or more, but for the chance of its share."""
         cells, alphabet = rows[part], alphabets[part]
+        for i in inputs:
+            if alphabet.is_function_of(alphabets[i], cells, rows[i]):
+                return cls._function(rows, alphabets, part, i, temperature)
         answers = _answers(cells, alphabet, [rows[i] for i in inputs], [alphabets[i] for i in inputs])
         outputs = _one_hot(answers) if answers.ndim == 1 else answers
         questions = [question for i in inputs for question in _questions(i, rows[i], alphabets[i], outputs)]
@@ -146,6 +162,19 @@ class ColumnTrees:
         tiled = Cells(np.tile(named.codes, growth.trees), np.tile(named.values, growth.trees))
         leaves = Leaves.fill(leaf_of, tiled, alphabet.free)
         return cls(tuple(questions[k] for k in kept), blends, splits, leaves, leaves.heights(temperature))
+
+    @classmethod
+    def _function(
+        cls, rows: Sequence[Cells], alphabets: Sequence[Alphabet], part: int, of: int, temperature: float
+    ) -> Self:
+        """A tree that knows the code of `part` for every code of the part `of`."""
+        question = Question(of, np.arange(alphabets[of].size, dtype=np.float64))
+        matrix = question.ask(rows, alphabets)[:, None]
+        answers = rows[part].codes[:, None].astype(np.float64)
+        splits = Splits.grow(matrix, answers, trees=1, share=1, leaf=1, seed=0)
+        leaf_of = splits.leaves_of(matrix, np.zeros(len(matrix), np.int64))
+        leaves = Leaves.fill(leaf_of, rows[part], alphabets[part].free)
+        return cls((question,), np.zeros((2, 0), np.float32), splits, leaves, leaves.heights(temperature))
 
     def draw(self, rows: Sequence[Cells], alphabets: Sequence[Alphabet], part: int, draw: Draw) -> Cells:
         """Cells for rows in which all that is asked is known."""

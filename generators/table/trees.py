@@ -24,10 +24,10 @@ from safetensors.numpy import load_file, save_file
 
 from generators.nets.cart import Cells
 from generators.nets.column_tree import Alphabet, ColumnTrees, Draw, Growth
+from generators.nets.given import encode_given, keep_given
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.cells import plain
-from synthmill.codecs.given import encode_given, keep_given
 from synthmill.codecs.table import EncodedTable, TableCodec
 from synthmill.columns import Schema
 from synthmill.errors import RecipeError
@@ -36,7 +36,7 @@ from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled
 _MOST_ROWS = 200_000
 _NUMBERS = ("number", "integer", "date", "datetime", "time")
 _DRAWS = 3  # uniforms a cell
-_MOST_TREES = 4096  # kept for given columns
+_MOST_TREES = 2048  # columns and what is known before them, for which trees are kept in memory
 
 Known = frozenset[int]
 
@@ -108,10 +108,8 @@ class Trees(Generator):
             random = np.random.default_rng(seeds.derive(seed, "rows"))
             table = table.take(np.sort(random.choice(table.num_rows, _MOST_ROWS, replace=False)))
         encoded = self._codec.encode(table)
-        self._rows = tuple(
-            Cells(codes, values)
-            for codes, values in zip(encoded.codes.T.numpy(), encoded.values.T.numpy(), strict=True)
-        )
+        codes, values = (np.ascontiguousarray(array.T) for array in (encoded.codes, encoded.values))
+        self._rows = tuple(map(Cells, codes, values))
         self._alphabets = _alphabets(self._codec, data.table, self._rows)
         self._order = _order(self._codec, self._rows)
         self._trees = {}
@@ -126,19 +124,15 @@ class Trees(Generator):
         """All candidates asked for; given cells come back as they were given."""
         parts = [part.name for part in self._codec.parts]
         rows = len(request.candidates)
-        made = [Cells(np.zeros(rows, np.int64), np.zeros(rows)) for _ in parts]
-        mask = np.zeros((rows, len(parts)), np.bool_)
-        for i, name in enumerate(request.given.column_names):
-            if name in parts and request.mask[:, i].any():
-                j, cells = parts.index(name), encode_given(self._codec, request, name)
-                mask[:, j] = request.mask[:, i]
-                made[j].codes[mask[:, j]], made[j].values[mask[:, j]] = cells.codes, cells.values
+        codes, values, seen = (array.numpy() for array in encode_given(self._codec, request))
+        made = list(map(Cells, np.ascontiguousarray(codes.T), np.ascontiguousarray(values.T, np.float64)))
         uniforms = seeds.uniforms(request.key, request.candidates, 0, _DRAWS * len(parts)).reshape(rows, -1, _DRAWS)
-        patterns, pattern_of = np.unique(mask, axis=0, return_inverse=True)
+        patterns, pattern_of = np.unique(seen, axis=0, return_inverse=True)
         for p, pattern in enumerate(patterns):
             self._fill(made, np.flatnonzero(pattern_of == p), np.flatnonzero(pattern).tolist(), uniforms)
-        codes, values = (torch.from_numpy(np.stack([getattr(c, f) for c in made], 1)) for f in ("codes", "values"))
-        table = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
+        codes, values = np.stack([cells.codes for cells in made], 1), np.stack([cells.values for cells in made], 1)
+        encoded = EncodedTable(torch.from_numpy(codes), torch.from_numpy(values))
+        table = self._codec.decode(encoded, key=request.key, candidates=request.candidates)
         return Sampled(keep_given(table, request, parts), request.candidates)
 
     def _fill(
@@ -159,6 +153,8 @@ class Trees(Generator):
     def _tree(self, part: int, known: Known) -> ColumnTrees:
         """Grown when first asked for; the same whenever that is."""
         if (part, known) not in self._trees:
+            if len(self._trees) >= _MOST_TREES:
+                self._trees = {at: self._trees[at] for at in _usual(self._order) if at in self._trees}
             inputs = sorted(known)
             growth = Growth(self.params.leaf, self.params.trees, seeds.derive(self._seed, part, *inputs))
             self._trees[part, known] = ColumnTrees.grow(
