@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synthmill.columns import Column
 
 _LARGEST = float(np.finfo(np.float32).max)
+_CALENDAR = ("0001-01-01T00:00", "9999-12-31T23:59")
 _WITHOUT_INFORMATION = ("id", "text", "image")
 
 
@@ -41,6 +42,13 @@ def amounts(values: pa.ChunkedArray) -> NDArray[np.float64]:
     if pa.types.is_temporal(values.type):
         values = values.cast(pa.int32() if values.type.bit_width == 32 else pa.int64())
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
+def within_calendar(values: NDArray[np.float64], dtype: pa.DataType) -> NDArray[np.float64]:
+    """Dates or times, as `amounts` reads them, cut to the years 1 to 9999, which is what calendars can write."""
+    unit = "D" if dtype.bit_width == 32 else "us"
+    first, last = (np.datetime64(end, unit).astype(np.int64) for end in _CALENDAR)
+    return np.clip(values, float(first), float(last))
 
 
 def _amounts(tables: Sequence[pa.Table], name: str) -> list[NDArray[np.float32]]:

@@ -1,11 +1,13 @@
 """A column cut into named ranges, the same for both sides, so that counts by range can be shown and released.
 
-No range gives a real row away: labels that only a few real rows show are pooled, and edges are synthetic values or quantiles of
-many rows. Who shows counts of real rows by range still passes them through `released`.
+No range gives a real row away: labels that only a few real rows show are pooled, and edges are synthetic values or quartiles of
+real ones, round where there are not many; no range ends where few real rows do. Who shows counts of real rows by range still
+passes them through `released`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +16,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synthmill.columns import Column
-from synthmill.features import amounts
+from synthmill.features import amounts, within_calendar
 
 MINIMUM_REAL = 5  # real rows; below it neither a label nor a count is shown
+MANY_REAL = 100  # known real rows; the quartiles of fewer are rounded
 LABELS = 20
 QUANTILES = 200
 MERGED = 8  # ranges of an amount that are left of the quantiles
@@ -66,13 +69,18 @@ def telling_ranges(
 
 
 def groups(synthetic: pa.ChunkedArray, real: pa.ChunkedArray, column: Column) -> Ranges:
-    """Ranges that follow the real rows: labels, or the quarters of an amount. Quartiles are decided by many rows."""
+    """Ranges that follow the real rows: labels, or the quarters of an amount; one range of all amounts where few are known."""
     if column.is_discrete:
         return _by_label(synthetic, real)
     sides = amounts(synthetic), amounts(real)
-    known = sides[1][np.isfinite(sides[1])]
-    edges = np.unique(np.quantile(known, (0.25, 0.5, 0.75))) if len(known) else np.empty(0)
-    return _cut(sides, np.empty(0), edges, real.type)
+    return _cut(sides, np.empty(0), _quartiles(sides[1][np.isfinite(sides[1])]), real.type)
+
+
+def apart(name: str, what: str, taken: Collection[str]) -> str:
+    """`name` for what is pooled, told apart from labels that are called so: `other` or `other labels`."""
+    while name in taken:
+        name = f"{name} {what}"
+    return name
 
 
 def _by_label(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> Ranges:
@@ -84,12 +92,37 @@ def _by_label(synthetic: pa.ChunkedArray, real: pa.ChunkedArray) -> Ranges:
     for side in (synthetic, real):
         found = pc.fill_null(pc.index_in(side, value_set=pa.array(named, side.type)), len(named))
         codes.append(np.where(side.is_null().to_numpy(), len(named) + 1, found.to_numpy()).astype(np.int64))
-    return Ranges((*map(str, named), "other", "missing"), codes[0], codes[1])
+    names = [str(label) for label in named]
+    return Ranges((*names, apart("other", "labels", names), apart("missing", "cells", names)), codes[0], codes[1])
 
 
 def _label_counts(values: pa.ChunkedArray) -> dict[object, int]:
     counted = pc.value_counts(pc.drop_null(values))
     return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+
+
+def _quartiles(known: Cells) -> Cells:
+    """Of the known real amounts, as far as each quarter holds rows enough to be shown."""
+    if len(known) < 4 * MINIMUM_REAL:
+        return np.empty(0)
+    quartiles = np.quantile(known, (0.25, 0.5, 0.75))
+    edges: list[float] = []
+    below = 0  # the last edge
+    for edge in np.unique(quartiles if len(known) >= MANY_REAL else _round(quartiles)):
+        rows = int((known < edge).sum())
+        if rows - below >= MINIMUM_REAL and len(known) - rows >= MINIMUM_REAL:
+            edges.append(edge)
+            below = rows
+    return np.array(edges)
+
+
+def _round(quartiles: Cells) -> Cells:
+    """To the power of ten below half the distance of the outer ones: a quartile of few rows is itself one of their cells."""
+    width = float(quartiles[-1] - quartiles[0])
+    if not 0 < width < np.inf:
+        return np.empty(0)
+    step = 10.0 ** np.floor(np.log10(width / 2))
+    return np.round(quartiles / step) * step
 
 
 def _quantiles(values: Cells) -> Cells:
@@ -152,10 +185,14 @@ def _between(edges: Cells, dtype: pa.DataType) -> list[str]:
 
 
 def written(values: Cells, dtype: pa.DataType) -> list[str]:
-    """Amounts as a person writes them: four digits, dates to the minute, times of day to the second."""
+    """Amounts as a person writes them: four digits, dates to the minute, times of day to the second; years from 1 to 9999."""
     if not pa.types.is_temporal(dtype):
         return [np.format_float_positional(v, precision=4, unique=False, fractional=False, trim="-") for v in values]
-    whole = pa.array(np.round(values).astype(np.int64))
-    dated = whole.cast(pa.int32()) if dtype.bit_width == 32 else whole
-    length = 8 if pa.types.is_time(dtype) else 16
-    return [str(value)[:length] for value in dated.cast(dtype).to_pylist()]
+    whole = np.round(within_calendar(values, dtype)).astype(np.int64)
+    if dtype.bit_width == 32:
+        return whole.astype("datetime64[D]").astype(str).tolist()
+    moments = pa.array(whole.astype("datetime64[us]"))
+    if pa.types.is_timestamp(dtype) and dtype.tz is not None:
+        moments = pc.local_timestamp(moments.cast(dtype))
+    text = [str(moment).replace("T", " ") for moment in moments.to_numpy(zero_copy_only=False)]
+    return [t[11:19] if pa.types.is_time(dtype) else t[:16] for t in text]

@@ -41,7 +41,7 @@ class Outcomes(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower", "errors": "lower"}
     remedy: ClassVar[str] = (
         "Look at the groups: one that the synthetic rows lack, or whose tie to the target was not learnt, is treated "

@@ -23,14 +23,15 @@ class Representation(Evaluator):
     TVD, half the sum of absolute differences, is the share of rows that would have to change their group (the total variation distance;
     as TVComplement in SDMetrics). `target`: the same for groups and target together, so that a group which is there but
     never has the good outcome shows. Groups are the labels, those of fewer than five real rows as one, or the quarters of an
-    amount in the real rows; the target is cut likewise. It is absent where the recipe names no target, or the protected column is it.
+    amount in the real rows (one group, where fewer than 20 are known); the target is cut likewise. It is absent where the recipe
+    names no target, or the protected column is it.
 
     It misleads where the real rows are themselves skewed: 1 is as unequal as the source. There is no floor: columns
     sampled on their own keep their shares.
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "higher", "target": "higher"}
     remedy: ClassVar[str] = "Give the protected column the shares you want by balance, or a job of its own by where."
     has_floor: ClassVar[bool] = False

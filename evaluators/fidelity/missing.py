@@ -68,14 +68,19 @@ class Missing(Evaluator):
         )
 
 
-def missing_dependence(flags: Flags, codes: NDArray[np.intp], codes_of_column: int) -> NDArray[np.float64]:
-    """Cramér's V between being missing and a column's code, for each column of `flags`; 0 where all cells or none are missing."""
-    has_code = np.eye(codes_of_column, dtype=np.float32)[codes]  # (rows, codes)
-    missing = (has_code.T @ flags).astype(np.float64)  # (codes, columns), whole numbers: exact in any order of summing
-    rows, share = has_code.sum(axis=0, dtype=np.float64)[:, None], missing.sum(axis=0) / len(flags)
+def missing_dependence(
+    positions: Sequence[NDArray[np.intp]], codes: NDArray[np.intp], codes_of_column: int
+) -> NDArray[np.float64]:
+    """Cramér's V between being missing and a column's code; 0 where all cells or none are missing.
+
+    `positions` are the rows in which each of the columns is missing, `codes` (rows,) those of the other column.
+    """
+    missing = np.stack([np.bincount(codes[p], minlength=codes_of_column) for p in positions], axis=1).astype(np.float64)
+    rows = np.bincount(codes, minlength=codes_of_column).astype(np.float64)[:, None]
+    share = missing.sum(axis=0) / len(codes)
     variance = rows * share * (1 - share)  # of `missing`, were it independent of the code
     squares = np.divide((missing - rows * share) ** 2, variance, out=np.zeros_like(missing), where=variance > 0)
-    return np.asarray(np.sqrt(np.minimum(squares.sum(axis=0) / len(flags), 1)))
+    return np.asarray(np.sqrt(np.minimum(squares.sum(axis=0) / len(codes), 1)))
 
 
 def _is_missing(cells: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -123,8 +128,9 @@ def _dependence_similarity(
 def _dependences(flags: Flags, coded: Coded, side: int) -> Matrix:
     """V of one side, shape (other columns, columns with missing cells)."""
     own = coded.side == side
+    positions = [np.flatnonzero(column) for column in flags.T]  # once: with many columns they cost more than the counts
     return np.stack(
-        [missing_dependence(flags, codes[own], size) for codes, size in zip(coded.codes, coded.sizes, strict=True)]
+        [missing_dependence(positions, codes[own], size) for codes, size in zip(coded.codes, coded.sizes, strict=True)]
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from synthmill.features import within_calendar
+
 BINS = 24  # about as many as a small chart can show
 _TAIL = 0.005  # share of synthetic values that an end of the axis may leave outside
 _LONG_TAIL = 1.5  # the whole range, over the range without tails, from which the tails are left outside
@@ -114,9 +116,13 @@ def written_alone(values: Amounts) -> tuple[str, ...]:
 
 
 def _calendar_axis(low: float, high: float, dtype: pa.DataType) -> Axis:
-    """Bins that begin with a day, a month, an hour: the smallest unit of the calendar that needs no more than BINS of them."""
+    """Bins that begin with a day, a month, an hour: the smallest unit of the calendar that needs no more than BINS of them.
+
+    The years 1 to 9999 at most: what lies outside is counted as below or above.
+    """
     is_date = dtype.bit_width == 32
-    ends = np.array([low, high]).astype(np.int64).astype("datetime64[D]" if is_date else "datetime64[us]")
+    ends = within_calendar(np.array([low, high]), dtype).astype(np.int64)
+    ends = ends.astype("datetime64[D]" if is_date else "datetime64[us]")
     width_s = float((ends[1] - ends[0]) / np.timedelta64(1, "s"))
     units = [(n, unit) for n, unit in _UNITS if not is_date or _SECONDS[unit] >= _SECONDS["D"]]
     count, unit = next((u for u in units if width_s <= BINS * u[0] * _SECONDS[u[1]]), units[-1])

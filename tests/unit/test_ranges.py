@@ -96,8 +96,47 @@ def test_groups_of_an_amount_are_its_real_quarters():
 def test_dates_are_written_as_dates():
     days = pa.chunked_array([pa.array(np.arange(20_000, 20_100, dtype=np.int32)).cast(pa.date32())])
     assert cut(days, days, DAY).names == ("below 2024-10-04", "2024-10-04 to 2025-01-11", "above 2025-01-11", "missing")
-    noon = pa.chunked_array([pa.array([43_200_500_000] * 10).cast(pa.time64("us"))])
-    assert groups(noon, noon, Column(name="at", kind="time", dtype="time64")).names[0] == "below 12:00:00"
+    noon = pa.chunked_array([pa.array([43_200_500_000] * 10 + [3_600_000_000] * 10).cast(pa.time64("us"))])
+    assert cut(noon, noon, Column(name="at", kind="time", dtype="time64")).names[:2] == ("01:00:00", "12:00:00")
+    moments = pa.chunked_array([pa.array([0] * 10).cast(pa.timestamp("us", "Asia/Tokyo"))])
+    local = Column(name="at", kind="datetime", dtype="timestamp", timezone="Asia/Tokyo")
+    assert cut(moments, moments, local).names[0] == "1970-01-01 09:00"
+
+
+def test_dates_that_no_calendar_writes_end_with_it():
+    days = pa.chunked_array([pa.array([-(2**31) + 1] * 10 + [2**31 - 1] * 10, pa.int32()).cast(pa.date32())])
+    found = telling_ranges(days, days, DAY, (np.zeros(20), np.zeros(20)))
+    assert found.names[:2] == ("0001-01-01", "9999-12-31")
+
+
+@pytest.mark.parametrize("known", [2, 19])
+def test_quartiles_of_few_real_rows_are_no_edges(known):
+    real = pa.chunked_array([[None] * 380 + [1_234_567.0 * (1 + row) for row in range(known)]])
+    synthetic = pa.chunked_array([np.linspace(0, 1e7, 400)])
+    assert groups(synthetic, real, X).names == ("amounts", "missing")
+
+
+def test_quartiles_of_less_than_a_hundred_real_rows_are_round():
+    real = pa.chunked_array([1234.5 * np.arange(1.0, 42.0)])  # its quartiles are cells
+    assert groups(real, real, X).names == ("below 10000", "10000 to 30000", "30000 to 40000", "above 40000", "missing")
+
+
+def test_no_range_ends_where_no_real_row_is():
+    real = pa.chunked_array([np.concatenate([np.zeros(900), np.arange(1.0, 101.0)])])
+    synthetic = pa.chunked_array([np.arange(-50.0, 50.0)])
+    assert groups(synthetic, real, X).names == ("amounts", "missing")
+
+
+def test_labels_called_as_what_is_pooled_are_told_apart():
+    side = pa.chunked_array([["other"] * 9 + ["missing"] * 8 + [None] * 7 + ["rare"] * 4])
+    synthetic = side.slice(0, 17)
+    found = groups(synthetic, side, LABEL)
+    assert dict(zip(found.names, found.counts()[1].tolist(), strict=True)) == {
+        "other": 9,
+        "missing": 8,
+        "other labels": 4,
+        "missing cells": 7,
+    }
 
 
 def test_fewer_than_five_real_rows_are_given_as_none():

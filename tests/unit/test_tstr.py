@@ -113,3 +113,10 @@ def test_an_amount_has_no_classes_and_a_constant_target_nothing():
     found = measurement(amounts(0), constant, amounts(2), "z")
     assert np.isnan(list(found.scores.values())).all()
     assert list(found.scores) == list(Tstr.scores)
+
+
+def test_a_label_called_other_keeps_its_own_line():
+    table = labelled(1) | {"label": ["other"] * 300 + ["a"] * 192 + [f"rare {i}" for i in range(8)]}
+    lines = measurement(table, table, table, "label").tables["classes"].to_pylist()
+    rows = {line["label"]: line["rows"] for line in lines if line["trained_on"] == "real"}
+    assert rows == {"other": 300, "a": 192, "other labels": 8}
