@@ -18,7 +18,7 @@ MOST_LINES = 200  # of a table: a report of every pair among 200 columns would b
 
 
 def sound_share(broken: Sequence[Broken], rows: int, details: pa.Table, *, name: str, without: str) -> Measurement:
-    """The share of `rows` that break none of the checks, with Wilson's interval; NaN where there is no row, or no check, `without` says why.
+    """The share of `rows` that break none of the checks, with Wilson's interval; NaN where there is no row or, says `without`, no check.
 
     `details` has a line for each check, in the order of `broken`. It is released as the table `name`, the most often broken checks first,
     with the rows that break each as a count and as a share.
