@@ -59,6 +59,8 @@ def test_json_is_one_object_and_all_there_is_on_stdout(workspace):
     assert list(outcome["seconds"]) == ["prepare", "fit", "generate", "assemble", "score", "release"]
     assert done.err.splitlines()[0] == f"prepare: json, plan {outcome['plan'][:12]}"
     assert done.err.splitlines()[-1] == "release: done"
+    [run] = map(json.loads, (workspace / "runs/json.jsonl").read_text().splitlines())
+    assert run["seconds"].keys() >= {"prepare", "fit", "generate", "score"}
 
 
 def test_people_get_a_table_of_scores_and_the_paths_of_what_was_made(workspace):
@@ -149,6 +151,18 @@ def test_more_rows_train_nothing_and_change_no_row(workspace):
     assert after["models"] == before["models"]
     assert {name: found for name, found in after["shards"].items() if name in before["shards"]} == before["shards"]
     assert len(after["shards"]) > len(before["shards"])
+
+
+def test_a_change_of_gates_alone_measures_nothing_again(workspace):
+    recipe = write_recipe(workspace, "gates", source=HALF, jobs=ENOUGH, gates="{fidelity/shape: {at_least: 0.1}}")
+    first = json.loads(good(workspace, "run", recipe, "--inline", "--json").out)
+    before = tree(workspace / ".synthmill/measurements")
+    assert before
+    write_recipe(workspace, "gates", source=HALF, jobs=ENOUGH, gates="{fidelity/shape: {at_least: 0.2}}")
+    second = json.loads(good(workspace, "run", recipe, "--inline", "--json").out)
+    assert tree(workspace / ".synthmill/measurements") == before
+    assert second["scores"] == first["scores"]
+    assert second["gates"][0]["bound"] == 0.2
 
 
 def test_editing_a_job_changes_no_row_of_another(workspace):
