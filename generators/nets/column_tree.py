@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from generators.nets.cart import Arrays, Cells, Leaves, Splits, arrays_of
-from generators.nets.label_scores import classes, label_scores
+from generators.nets.label_scores import MOST_CLASSES, classes, label_scores
 
 _SHARED = 5  # a number that so many rows of train share is drawn as it is
 _MISSING = -20.0  # far below every normal score
-_ROWS_PER_CODE = 8
-_FIRST_LOOK = 1000
-_WAVES = 4
+_ROWS_PER_CODE = 8  # on average, for a function of codes to be more than chance
+_FIRST_LOOK = 1000  # rows
+_WAVES = 4  # cosines by which distributions are compared
 _SHARE = 0.5  # of the rows, that each tree is grown on
-_RIDGE = 1e-3
-_TINY = 1e-9
-_MOST_INPUTS = 32
-NOTHING = np.empty(0)
+_RIDGE = 1e-3  # of the variance
+_TINY = 1e-9  # beside a standard deviation that can be 0
+_BUCKETS = 8  # of labels, where a column of very many labels is compared with them
+MOST_INPUTS = 32  # features that one tree looks at
+_NOTHING = np.empty(0)
 
 Numbers = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ class Alphabet:
     @classmethod
     def of_labels(cls, size: int) -> Self:
         """So many labels."""
-        return cls(size, -1, NOTHING, NOTHING)
+        return cls(size, -1, _NOTHING, _NOTHING)
 
     @classmethod
     def of_numbers(cls, scores: Sequence[float], free: int | None, missing: int, train: Cells) -> Self:
@@ -245,13 +246,13 @@ def _answers(
     """What splits tell apart: classes (rows,) of labels, or waves (rows, outputs) over the ranks of numbers."""
     if alphabet.is_number:
         return _waves(alphabet.feature(cells, alphabet.scores))
-    if not inputs:
+    if not inputs or alphabet.size <= MOST_CLASSES:
         return cells.codes
     profile = [
-        alphabet.feature(c, alphabet.scores)[:, None] if alphabet.is_number else _one_hot(c.codes % _MOST_INPUTS)
-        for c, alphabet in zip(inputs, of_inputs, strict=True)
+        own.feature(c, own.scores)[:, None] if own.is_number else _one_hot(c.codes % _BUCKETS)
+        for c, own in zip(inputs[:MOST_INPUTS], of_inputs, strict=False)
     ]
-    return classes(cells.codes, alphabet.size, profile)
+    return classes(cells.codes, alphabet.size, np.concatenate(profile, 1))
 
 
 def _waves(numbers: NDArray[np.float32]) -> Numbers:
@@ -268,10 +269,10 @@ def _one_hot(codes: NDArray[np.int64]) -> Numbers:
 
 def _strongest(features: Sequence[NDArray[np.float32]], outputs: Numbers) -> list[int]:
     """At most 32 features: those that go best with any of the answers."""
-    if len(features) <= _MOST_INPUTS:
+    if len(features) <= MOST_INPUTS:
         return list(range(len(features)))
     matrix = np.stack(features, 1).astype(np.float64)
     matrix -= matrix.mean(0)
     strength = np.abs(matrix.T @ (outputs - outputs.mean(0))) / (outputs.std(0) + 1e-12)
     strength = strength.max(1) / (matrix.std(0) + 1e-12)
-    return sorted(np.argsort(-strength, kind="stable")[:_MOST_INPUTS].tolist())
+    return sorted(np.argsort(-strength, kind="stable")[:MOST_INPUTS].tolist())

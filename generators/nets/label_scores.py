@@ -6,14 +6,12 @@ Ordered by what they say of the answers: the first principal components of the l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 _SHRINKAGE = 5.0  # rows
 _COMPONENTS = 2
-_MOST_CLASSES = 64
+MOST_CLASSES = 64
 
 
 def label_scores(codes: NDArray[np.int64], size: int, answers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -27,10 +25,8 @@ def label_scores(codes: NDArray[np.int64], size: int, answers: NDArray[np.float6
     return profiles @ directions[:, : -1 - _COMPONENTS : -1]
 
 
-def classes(codes: NDArray[np.int64], size: int, profile: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
-    """At most 64 classes of labels: those alike in `profile`, parts of (rows, outputs), share one."""
-    if size <= _MOST_CLASSES:
-        return codes
-    scores = label_scores(codes, size, np.concatenate(profile, 1))[codes, 0]
-    edges = np.quantile(scores, np.linspace(0, 1, _MOST_CLASSES + 1)[1:-1])
+def classes(codes: NDArray[np.int64], size: int, profile: NDArray[np.float64]) -> NDArray[np.int64]:
+    """At most 64 classes of labels, (rows,): those alike in `profile` (rows, outputs) share one."""
+    scores = label_scores(codes, size, profile)[codes, 0]
+    edges = np.quantile(scores, np.linspace(0, 1, MOST_CLASSES + 1)[1:-1])
     return np.searchsorted(np.unique(edges), scores)
