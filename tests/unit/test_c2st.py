@@ -134,6 +134,26 @@ def test_logistic_takes_unseen_labels_missing_cells_and_empty_columns():
     )
 
 
+@pytest.mark.parametrize("broken", [1e6, 1e20, 1e300])
+def test_logistic_sees_one_column_beside_broken_cells_in_another(broken):
+    """A shift of three deviations beside three broken cells on either side."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 2, 1000))
+    y[:, :3] = broken
+    columns = (X, X.model_copy(update={"name": "y"}))
+    assert logistic(columns, {"x": x[0] + 3, "y": y[0]}, {"x": x[1], "y": y[1]}) < 0.05
+
+
+def test_a_regression_that_leaves_a_column_unused_is_no_coin(monkeypatch):
+    """Without the ends of scaled amounts lbfgs gives up where it began."""
+    monkeypatch.setattr("evaluators.fidelity.c2st_logistic.FARTHEST", np.inf)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 2, 1000))
+    y[:, :3] = 1e20
+    columns = (X, X.model_copy(update={"name": "y"}))
+    assert np.isnan(logistic(columns, {"x": x[0] + 3, "y": y[0]}, {"x": x[1], "y": y[1]}))
+
+
 def test_logistic_scales_spikes():
     """Nine in ten gains are 0 and some are huge: their quartiles meet, and the fit still ends at what the weights tell."""
     rng = np.random.default_rng(0)
