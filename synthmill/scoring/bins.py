@@ -128,6 +128,7 @@ def _calendar_axis(low: float, high: float, dtype: pa.DataType) -> Axis:
     count, unit = next((u for u in units if width_s <= BINS * u[0] * _SECONDS[u[1]]), units[-1])
     first, last = ends.astype(f"datetime64[{unit}]").astype(np.int64) // count
     starts = (np.arange(first, last + 2) * count).astype(f"datetime64[{unit}]")
+    starts = np.maximum(starts, np.datetime64("0001", "Y").astype(starts.dtype))  # five hundred years may begin before
     edges = starts.astype("datetime64[D]" if is_date else "datetime64[us]").astype(np.int64).astype(np.float64)
     text = [str(start).replace("T", " ") + ":00" * (unit == "h") for start in starts]
     written = tuple(t[11:] if pa.types.is_time(dtype) else t for t in text)

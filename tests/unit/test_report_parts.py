@@ -115,10 +115,45 @@ def test_a_value_that_many_rows_share_has_a_bin_of_its_own():
 
 
 def test_few_values_off_the_grid_have_a_bin_each():
-    shown = one([17.5, 22.0, 27.0, 42.0] * 10, "double", real=[17.5, 22.0, 30.25])
+    shown = one([17.5, 22.0, 27.0, 42.0] * 10, "double", real=[17.5, 22.0, 30.25] * 5)
     assert shown.bins == ("17.5", "22", "27", "42", "other")
-    assert shown.real == (1, 1, 0, 0, 1)
+    assert shown.real == (5, 5, 0, 0, 5)
     assert sum(shown.synthetic) == 40
+
+
+def test_few_real_rows_are_counted_elsewhere():
+    labels = one(["common"] * 399 + ["hiv"], "string", kind="category")
+    assert dict(zip(labels.bins, labels.real, strict=True)) == {"common": 400, "hiv": 0}
+    assert labels.synthetic == (399, 1)
+    ages = one(list(range(5)) * 5, "int64", real=[0] * 9 + [1] * 3 + [2] * 4 + [3] * 9 + [4, None])
+    assert dict(zip(ages.bins, ages.real, strict=True)) == {"0": 10, "1": 0, "2": 7, "3": 10, "4": 0}
+
+
+def test_one_real_row_beyond_the_axis_adds_no_bin():
+    inside = [float(i) for i in range(100)]
+    assert "above" not in one(inside, "double", real=[*inside, 912.0]).bins[-1]
+
+
+def test_labels_called_other_and_missing_keep_their_counts():
+    real = ["other"] * 9 + ["missing"] * 8 + ["rare"] * 6 + [None] * 7
+    shown = one(["other", "missing"], "string", kind="category", real=[*real, *"abcde"])
+    assert dict(zip(shown.bins, shown.real, strict=True)) == {
+        "other": 9,
+        "missing": 8,
+        "rare": 6,
+        "other labels": 5,
+        "missing cells": 7,
+    }
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("date32", "date"), ("timestamp", "datetime")])
+def test_dates_that_no_calendar_writes_are_counted_at_its_ends(dtype, kind):
+    most = 2**31 - 1 if dtype == "date32" else 9 * 10**18
+    values = pa.array([-most] * 10 + [0] * 10 + [most] * 10, pa.int32() if dtype == "date32" else pa.int64())
+    shown = one(values.cast(Column(name="x", kind=kind, dtype=dtype).arrow), dtype, kind=kind)
+    assert sum(shown.real) == sum(shown.synthetic) == 30
+    assert shown.bins[0] == "below 0001"
+    assert len(shown.bins) <= 27
 
 
 def test_rows_of_data_have_no_decimals_of_ours():
@@ -128,11 +163,11 @@ def test_rows_of_data_have_no_decimals_of_ours():
 
 
 def test_real_values_choose_no_edge():
-    shown = one([float(i) for i in range(100)], "double", real=[1e9, -1e9, 5.0])
-    assert shown == one([float(i) for i in range(100)], "double", real=[2e9, -7e9, 5.0])
-    assert shown.real[0] == 1
+    shown = one([float(i) for i in range(100)], "double", real=[1e9, -1e9, 5.0] * 5)
+    assert shown == one([float(i) for i in range(100)], "double", real=[2e9, -7e9, 5.0] * 5)
+    assert shown.real[0] == 5
     assert shown.bins[0].startswith("below")
-    assert shown.real[-1] == 1
+    assert shown.real[-1] == 5
 
 
 def test_a_long_tail_does_not_flatten_the_rest():
@@ -174,7 +209,7 @@ def test_charts_compare_shares_and_pool_rare_labels():
 
 
 def test_a_label_named_missing_is_not_the_missing_cells():
-    chart = column_chart(one(["missing", "missing", None], "string", kind="category"), 0)
+    chart = column_chart(one(["missing", "missing", None] * 5, "string", kind="category"), 0)
     assert len({row["tick"] for row in chart.rows}) == 2
 
 
