@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from synthmill.columns import Column, Schema
 from synthmill.errors import SourceError
 from synthmill.features import amounts, encode_jointly, measurable
+from synthmill.ranges import apart
 from synthmill.trees import Rows, Settings, fit_trees, shares_of
 
 LABELS = Settings(objective="binary:logistic", rounds=150, max_depth=4, eta=0.05)
 # Few rows and an amount with outliers make R2 fall far below 0 (-6 was seen); damped leaves cost nothing where there is a signal.
 AMOUNTS = Settings("reg:squarederror", rounds=150, max_depth=4, eta=0.05, min_child_weight=10, reg_lambda=10)
+MOST_LABELS = 200  # a tree for each and round, and a chance for each and row
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Prediction:
 class Task:
     """Tables encoded jointly: to learn from all but the last, and to be tested on the last.
 
-    `answers[t]` (rows,) is the target of table t: an amount, or the code of a label in `labels`, which are those of all tables, sorted.
+    `answers[t]` (rows,) is the target of table t: an amount, or the code of a label in `labels`, which are those of all tables, sorted;
+    of more than 200 the commonest of the last table, and after them one for all others.
     """
 
     target: Column
@@ -56,9 +59,12 @@ class Task:
         sides = [table[target.name] for table in tables]
         labels: tuple[object, ...] = ()
         if target.is_discrete:
-            labels = tuple(sorted({label for side in sides for label in pc.unique(side).to_pylist()}))
-            values = pa.array(labels, sides[0].type)
-            answers = [pc.index_in(side, value_set=values).to_numpy().astype(np.float64) for side in sides]
+            known = _labels(sides)
+            values = pa.array(known, sides[0].type)
+            found = [pc.fill_null(pc.index_in(side, value_set=values), len(known)) for side in sides]
+            answers = [codes.to_numpy().astype(np.float64) for codes in found]
+            is_pooled = any((codes == len(known)).any() for codes in answers)
+            labels = (*known, apart("other", "labels", [str(label) for label in known])) if is_pooled else known
         else:
             answers = [amounts(side) for side in sides]
         return cls(target, tuple(c.name for c in columns), encoded.kinds, labels, encoded.rows, tuple(answers))
@@ -95,6 +101,16 @@ class Task:
         found = trees.predict(self.rows[-1]).astype(np.float64)
         chances[:, seen.astype(int)] = np.stack([1 - found, found], axis=1) if len(seen) == 2 else found
         return Prediction(chances, shares_of(trees.gains))
+
+
+def _labels(sides: Sequence[pa.ChunkedArray]) -> tuple[object, ...]:
+    """All labels, or the commonest of the last side where there are too many; sorted."""
+    union = sorted({label for side in sides for label in pc.unique(side).to_pylist()})
+    if len(union) > MOST_LABELS:
+        counted = pc.value_counts(sides[-1])
+        rows = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+        union = sorted(sorted(union, key=lambda label: -rows.get(label, 0))[:MOST_LABELS])
+    return tuple(union)
 
 
 def target_of(schema: Schema) -> Column:

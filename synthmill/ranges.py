@@ -190,7 +190,7 @@ def written(values: Cells, dtype: pa.DataType) -> list[str]:
         return [np.format_float_positional(v, precision=4, unique=False, fractional=False, trim="-") for v in values]
     whole = np.round(within_calendar(values, dtype)).astype(np.int64)
     if dtype.bit_width == 32:
-        return whole.astype("datetime64[D]").astype(str).tolist()
+        return [str(day) for day in whole.astype("datetime64[D]")]
     moments = pa.array(whole.astype("datetime64[us]"))
     if pa.types.is_timestamp(dtype) and dtype.tz is not None:
         moments = pc.local_timestamp(moments.cast(dtype))

@@ -120,3 +120,15 @@ def test_a_label_called_other_keeps_its_own_line():
     lines = measurement(table, table, table, "label").tables["classes"].to_pylist()
     rows = {line["label"]: line["rows"] for line in lines if line["trained_on"] == "real"}
     assert rows == {"other": 300, "a": 192, "other labels": 8}
+
+
+def test_labels_beyond_the_commonest_of_the_real_rows_are_one():
+    schema = Schema(columns=(X, LABEL), target="label")
+    real = [f"l{i}" for i in range(300) for _ in range(2 if i < 200 else 1)]
+    tables = [pa.table({"x": [0.0] * len(t), "label": t}, schema=schema.arrow) for t in (["l0", "new", "l299"], real)]
+    task = Task.pose(tables, schema, key="utility/tstr")
+    assert len(task.labels) == 201
+    assert task.labels[-1] == "other"
+    assert set(task.labels[:-1]) == {f"l{i}" for i in range(200)}
+    assert [task.labels[int(code)] for code in task.answers[0]] == ["l0", "other", "other"]
+    assert (task.truth == 200).sum() == 100
