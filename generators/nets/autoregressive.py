@@ -5,6 +5,7 @@ Shapes: tokens, scores and ranks are (rows, parts). A column sees the columns of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from generators.nets.tokens import RowTokens, Vocabulary
 
 _KNOTS = 32  # of the piecewise linear embedding of a number by its rank
+_WAVES = 3  # cosines that the logits of fine bins are made of: smooth within a coarse bin, which overfits less than a logit each
 
 
 class Stacked(nn.Module):
@@ -109,12 +111,19 @@ class Uniforms:
 
 
 class Autoregressive(nn.Module):
-    """p(column | columns before it), for all columns at once, or drawn from one after the other."""
+    """p(column | columns before it), for all columns at once, or drawn from one after the other.
+
+    `places` (parts,) is the order in which columns are made unless they are given: labels before numbers, few tokens before many.
+    """
+
+    places: Tensor
 
     def __init__(self, words: Sequence[Vocabulary], *, width: int, depth: int, dropout: float) -> None:
         super().__init__()
         self.words = words
         self.dropout = dropout
+        self.order = sorted(range(len(words)), key=lambda j: (words[j].is_ordered, words[j].size))
+        self.register_buffer("places", torch.tensor(self.order).argsort(), persistent=False)
         fine = {str(j): word.bins.fine for j, word in enumerate(words) if word.bins is not None}
         self.cells = CellEmbedding(words, 2 * width)
         self.entry = Stacked(len(words), 2 * width, width)
@@ -122,7 +131,9 @@ class Autoregressive(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, word.size) for word in words)
         self.refined = nn.ModuleDict({j: nn.Linear(width, width) for j in fine})
         self.coarse = nn.ModuleDict({j: nn.Embedding(words[int(j)].size, width) for j in fine})
-        self.fine = nn.ModuleDict({j: nn.Linear(width, size) for j, size in fine.items()})
+        self.fine = nn.ModuleDict({j: nn.Linear(width, _WAVES) for j in fine})
+        for j, size in fine.items():
+            self.register_buffer(f"waves_{j}", _waves(size), persistent=False)
 
     def log_prob(
         self, rows: RowTokens, ranks: Tensor, *, draw: torch.Generator | None = None, blur: float = 0.0
@@ -152,17 +163,17 @@ class Autoregressive(nn.Module):
 
     def _fine_logits(self, j: int, hidden: Tensor, first: Tensor) -> Tensor:
         key = str(j)
-        logits: Tensor = self.fine[key](F.silu(self.refined[key](hidden) + self.coarse[key](first)))
-        return logits.float()
+        amplitudes: Tensor = self.fine[key](F.silu(self.refined[key](hidden) + self.coarse[key](first)))
+        return amplitudes.float() @ self.get_buffer(f"waves_{key}")
 
     def sample(
         self, given: RowTokens, seen: Tensor, noise: Uniforms, *, temperature: float, top_p: float
     ) -> tuple[Tensor, Tensor]:
         """Codes and values (rows, parts) of what is not `seen`, drawn column by column; where it is, they mean nothing."""
         context = (self.cells(given.first, given.scores) * seen[..., None]).sum(1)
-        made = []
-        for j, word in enumerate(self.words):
-            x = self.entry.of(j, context)
+        made: dict[int, tuple[Tensor, Tensor]] = {}
+        for j in self.order:
+            word, x = self.words[j], self.entry.of(j, context)
             for block in self.blocks:
                 assert isinstance(block, Block)
                 x = block.of(j, x)
@@ -171,11 +182,11 @@ class Autoregressive(nn.Module):
             fine = torch.zeros_like(first)
             if word.bins is not None:
                 fine = invert(self._fine_logits(j, hidden, first) / temperature, noise.fine[:, j], top_p)
-            codes, values = word.cells(first, fine, noise.within[:, j])
-            scores = torch.tensor(word.scores, device=first.device)[first] + values.float()
+            made[j] = word.cells(first, fine, noise.within[:, j])
+            scores = torch.tensor(word.scores, device=first.device)[first] + made[j][1].float()
             context = context + self.cells.of(j, first, scores) * ~seen[:, j, None]
-            made.append((codes, values))
-        return torch.stack([codes for codes, _ in made], 1), torch.stack([values for _, values in made], 1)
+        all_codes, all_values = zip(*(made[j] for j in range(len(self.words))), strict=True)
+        return torch.stack(all_codes, 1), torch.stack(all_values, 1)
 
 
 def initialise(network: Autoregressive, generator: torch.Generator) -> None:
@@ -191,13 +202,13 @@ def initialise(network: Autoregressive, generator: torch.Generator) -> None:
             nn.init.normal_(weight, std=std, generator=generator)
 
 
-def random_ranks(rows: int, parts: int, draw: torch.Generator) -> Tensor:
-    """Places of the columns, (rows, parts): their order, but -1 for a random set of columns, as if given, in half of the rows."""
-    device = draw.device
+def random_ranks(places: Tensor, rows: int, draw: torch.Generator) -> Tensor:
+    """Each column's place, (rows, parts), but -1 for a random set of columns, as if given, in half of the rows."""
+    parts, device = len(places), places.device
     few = torch.rand((rows, 1), generator=draw, device=device).square()  # recipes give a column or two and rarely most
     count = (1 + few * (parts - 1)).long() * torch.randint(2, (rows, 1), generator=draw, device=device)
     chance = torch.rand((rows, parts), generator=draw, device=device).argsort(1)
-    return torch.where(chance < count, -1, torch.arange(parts, device=device))
+    return torch.where(chance < count, -1, places)
 
 
 def invert(logits: Tensor, uniforms: Tensor, top_p: float = 1.0) -> Tensor:
@@ -214,6 +225,12 @@ def invert(logits: Tensor, uniforms: Tensor, top_p: float = 1.0) -> Tensor:
     cumulative = shares.cumsum(1)
     targets = uniforms.float()[:, None] * cumulative[:, -1:]  # the sum of float32 shares is not quite one
     return (targets > cumulative[:, :-1]).sum(1)
+
+
+def _waves(bins: int) -> Tensor:
+    """Cosines over the middles of `bins`, the slower ones higher: (waves, bins)."""
+    middles = (torch.arange(bins) + 0.5) / bins
+    return torch.stack([2 * torch.cos(math.pi * k * middles) / math.sqrt(k) for k in range(1, _WAVES + 1)])
 
 
 def _normed(x: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from synthmill.columns import Schema
 from synthmill.errors import FitError, RecipeError
 from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
 
-_BLUR = 1 / 64  # of the ranks, half a coarse bin: standard deviation of the bins to be predicted
+_BLUR = 1 / 64  # of the ranks, half a coarse bin: standard deviation of the bins to be predicted, falling to zero
 _EMA = 0.995  # of the weights that are kept
 _WARM_UP = 0.02  # share of the steps
 _CHECK_EVERY = 20  # steps, or a fortieth of them
@@ -61,8 +61,8 @@ class LLM(Generator):
         )
         width: int = Field(128, ge=8, description="units of a hidden layer, of each column")
         depth: int = Field(1, ge=1, description="residual blocks of each column")
-        dropout: float = Field(0.4, ge=0, lt=1, description="share of units dropped in training")
-        batch: int = Field(512, ge=1, description="rows of an optimizer step")
+        dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training")
+        batch: int = Field(256, ge=1, description="rows of an optimizer step")
         learning_rate: float = Field(2e-3, gt=0)
         weight_decay: float = Field(0.01, ge=0)
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
@@ -104,8 +104,8 @@ class LLM(Generator):
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default network."""
         assert isinstance(params, cls.Params)
         steps = params.steps or _default_steps(train_rows)
-        fit_s = min(0.005 * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=3e5 / len(source))
+        fit_s = min(0.0023 * len(source) * steps, 60 * (params.max_minutes or math.inf))
+        return Cost(fit_s=fit_s, rows_per_s=2.5e5 / len(source))
 
     def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
         """Maximise the likelihood of the columns after a random set of given ones; see `_Training`."""
@@ -168,8 +168,8 @@ def _network(words: Sequence[Vocabulary], params: LLM.Params) -> Autoregressive:
 
 
 def _default_steps(rows: int) -> int:
-    """At batches of 512 about 13 epochs, within bounds; small tables overfit long before the end and stop by patience."""
-    return min(20_000, max(400, rows // 40))
+    """At batches of 256 about 16 epochs, within bounds; small tables overfit before the end and stop by patience."""
+    return min(10_000, max(600, rows // 16))
 
 
 class _Training:
@@ -224,12 +224,12 @@ class _Training:
         size = min(self.params.batch, len(self.train))
         device = self.train.first.device
         batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
-        ranks = random_ranks(len(batch), batch.first.shape[1], self.draw)
+        ranks = random_ranks(self.network.places, len(batch), self.draw)
         done = max(step / self.steps, min(1.0, self._share_of_time()))  # a budget decays the rate to its end, too
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * _schedule(done)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logs = self.network.log_prob(batch, ranks, draw=self.draw, blur=_BLUR)
+            logs = self.network.log_prob(batch, ranks, draw=self.draw, blur=_BLUR * (1 - done))
         loss = -(logs * (ranks >= 0)).sum() / (ranks >= 0).sum()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -243,10 +243,10 @@ class _Training:
     @torch.no_grad()
     def _check(self) -> None:
         """Keep the average if no weights did better on the validation rows."""
-        order = torch.arange(self.held.first.shape[1], device=self.held.first.device)
+        places = self.average.places
         logs = [
-            self.average.log_prob(self.held.take(rows), order.expand(len(rows), -1))
-            for rows in torch.split(torch.arange(len(self.held), device=order.device), self.params.batch)
+            self.average.log_prob(self.held.take(rows), places.expand(len(rows), -1))
+            for rows in torch.split(torch.arange(len(self.held), device=places.device), self.params.batch)
         ]
         loss = -torch.cat(logs).sum(1).mean().item()
         self.worse += 1
