@@ -46,9 +46,9 @@ def amounts(values: pa.ChunkedArray) -> NDArray[np.float64]:
 
 def within_calendar(values: NDArray[np.float64], dtype: pa.DataType) -> NDArray[np.float64]:
     """Dates or times, as `amounts` reads them, cut to the years 1 to 9999, which is what calendars can write."""
-    unit = "D" if dtype.bit_width == 32 else "us"
-    first, last = (np.datetime64(end, unit).astype(np.int64) for end in _CALENDAR)
-    return np.clip(values, float(first), float(last))
+    ends = np.array(_CALENDAR, "datetime64[D]" if dtype.bit_width == 32 else "datetime64[us]")
+    first, last = ends.astype(np.int64).astype(np.float64)
+    return np.clip(values, first, last)
 
 
 def _amounts(tables: Sequence[pa.Table], name: str) -> list[NDArray[np.float32]]:

@@ -122,7 +122,8 @@ def _round(quartiles: Cells) -> Cells:
     if not 0 < width < np.inf:
         return np.empty(0)
     step = 10.0 ** np.floor(np.log10(width / 2))
-    return np.round(quartiles / step) * step
+    rounded: Cells = np.round(quartiles / step) * step
+    return rounded
 
 
 def _quantiles(values: Cells) -> Cells:
