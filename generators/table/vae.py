@@ -15,22 +15,20 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from generators.nets.given import encode_given, keep_given
 from generators.nets.mixed import RowNoise, initialise
 from generators.nets.vaeac import Noise, Vaeac
 from synthmill import generator as contract
 from synthmill import seeds
-from synthmill.codecs.cells import Cells
 from synthmill.codecs.table import EncodedTable, TableCodec
 from synthmill.columns import Schema
-from synthmill.errors import FitError, RecipeError, SourceError
+from synthmill.errors import FitError, RecipeError
 from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
 
 _REPORT_EVERY = 20
@@ -113,14 +111,14 @@ class VAE(Generator):
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
         """All candidates asked for; given cells come back as they were given."""
-        codes, values, seen = self._given(request)
-        device = codes.device
+        device = next(self._network.parameters()).device
+        codes, values, seen = (cells.to(device) for cells in encode_given(self._codec, request))
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             noise = self._noise(request, device)
             codes, values = self._network.sample(codes, values, seen, noise, self.params.temperature)
         encoded = EncodedTable(codes, values)
         made = self._codec.decode(encoded, key=request.key, candidates=request.candidates)
-        return Sampled(_keep_given(made, request, self._parts()), request.candidates)
+        return Sampled(keep_given(made, request, self._parts()), request.candidates)
 
     def _parts(self) -> list[str]:
         return [part.name for part in self._codec.parts]
@@ -140,33 +138,6 @@ class VAE(Generator):
         )
         latents = tensor(seeds.normals(key, candidates, 4, rounds * latent)).reshape(-1, rounds, latent)
         return Noise(of_parts, priors=tensor(seeds.uniforms(key, candidates, 3, rounds)), latents=latents)
-
-    def _given(self, request: SampleRequest) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes, values and what of them is given; zeros elsewhere."""
-        names = self._parts()
-        shape = (len(request.candidates), len(names))
-        codes, values, seen = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
-        for i, name in enumerate(request.given.column_names):
-            rows = request.mask[:, i]
-            if name in names and rows.any():
-                j, cells = names.index(name), self._encode_given(name, request.given[name].filter(pa.array(rows)))
-                codes[rows, j], values[rows, j], seen[rows, j] = cells.codes, cells.values, True
-        device = next(self._network.parameters()).device
-        return (
-            torch.from_numpy(codes).to(device),
-            torch.from_numpy(values).to(device),
-            torch.from_numpy(seen).to(device),
-        )
-
-    def _encode_given(self, name: str, cells: pa.ChunkedArray) -> Cells:
-        try:
-            return self._codec.encode_column(name, cells)
-        except SourceError as error:
-            raise RecipeError(
-                f"train has no row with the value that is asked of {name!r}",
-                where="jobs",
-                hint="ask for values that train holds",
-            ) from error
 
     def save(self, folder: Path) -> None:
         """The codec and `network.safetensors`."""
@@ -239,13 +210,3 @@ def _schedule(done: float) -> float:
 def _default_steps(rows: int) -> int:
     """150 epochs at batches of 512, within bounds."""
     return min(20_000, max(300, 3 * rows // 10))
-
-
-def _keep_given(made: pa.Table, request: SampleRequest, exact: list[str]) -> pa.Table:
-    for i, field in enumerate(request.given.schema):
-        if field.name in exact:
-            j = made.schema.get_field_index(field.name)
-            given = request.given[field.name].cast(made.schema.field(j).type)
-            cells = pc.if_else(pa.array(request.mask[:, i]), given, made[field.name])
-            made = made.set_column(j, made.schema.field(j), cells)
-    return made
