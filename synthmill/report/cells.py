@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from synthmill.evaluator import Interval
 
 ABSENT = "–"
 _LONGEST = 80  # characters of one cell
+_CALENDAR = np.array(["0001-01-02", "9999-12-30"], "datetime64[D]")  # a day less, for time zones
 _MOST_ROWS = 200  # of one table on the page; report.json has them all
 
 Cell = str | int | float | bool | None
@@ -57,7 +59,7 @@ def span(interval: Interval | None) -> str:
 def grid(table: pa.Table, write: Callable[[float | None], str] = number) -> Grid:
     """The first rows of a table, as text; `write` says how a float is written."""
     is_number = tuple(pa.types.is_floating(kind) or pa.types.is_integer(kind) for kind in table.schema.types)
-    shown = table.slice(0, _MOST_ROWS)
+    shown = _with_sayable_dates(table.slice(0, _MOST_ROWS))
     columns = [[_text(cell.as_py(), write) for cell in column] for column in shown.columns]
     rows = tuple(zip(*columns, strict=True))
     return Grid(tuple(table.column_names), is_number, rows, table.num_rows - shown.num_rows)
@@ -70,7 +72,19 @@ def sample_rows(samples: pa.Table, names: Sequence[str], most: int) -> Grid:
 
 def records(table: pa.Table) -> list[dict[str, Cell]]:
     """The rows as JSON takes them: dates as text, no NaN, bytes left out."""
-    return [{name: _plain(value) for name, value in row.items()} for row in table.to_pylist()]
+    return [{name: _plain(value) for name, value in row.items()} for row in _with_sayable_dates(table).to_pylist()]
+
+
+def _with_sayable_dates(table: pa.Table) -> pa.Table:
+    """Columns with years that Python's dates do not reach as text, moments in UTC."""
+    for i, column in enumerate(table.columns):
+        if pa.types.is_date32(column.type) or pa.types.is_timestamp(column.type):
+            naive = column if pa.types.is_date32(column.type) else column.cast(pa.timestamp(column.type.unit))
+            moments = naive.to_numpy()  # a missing one is NaT, which lies nowhere
+            if ((moments < _CALENDAR[0]) | (moments > _CALENDAR[1])).any():
+                text = [None if np.isnat(moment) else str(moment) for moment in moments]
+                table = table.set_column(i, table.field(i).name, pa.array(text, pa.string()))
+    return table
 
 
 def _plain(value: object) -> Cell:

@@ -48,7 +48,29 @@ def test_kinds_come_in_the_order_in_which_people_ask():
     names = ("validity/rules", "privacy/dcr", "privacy/dcr/nndr", "fidelity/shape")
     groups = group_scores([Score(name=name, value=0.5) for name in names])
     assert [group.kind for group in groups] == ["fidelity", "privacy", "validity"]
-    assert [line.part for line in groups[1].blocks[0].lines] == ["", "nndr"]
+    assert [line.name for line in groups[1].blocks[0].lines] == ["dcr", "nndr"]
+
+
+def test_the_headline_comes_first_of_its_kind_and_of_its_evaluator():
+    names = (
+        "fidelity/alpha_precision",
+        "fidelity/trend",
+        "fidelity/shape",
+        "fidelity/c2st",
+        "privacy/dcr/l1",
+        "privacy/dcr",
+    )
+    fidelity, privacy = group_scores([Score(name=name, value=0.5) for name in names])
+    assert [block.key for block in fidelity.blocks] == [
+        f"fidelity/{own}" for own in ("c2st", "shape", "trend", "alpha_precision")
+    ]
+    assert [line.name for line in privacy.blocks[0].lines] == ["dcr", "l1"]
+
+
+def test_labels_of_near_marks_have_a_line_each():
+    assert not strip(GOOD).is_crowded
+    assert strip(GOOD.model_copy(update={"value": -3.0})).is_crowded
+    assert not strip(Score(name="validity/rules", value=0.5, ceiling=1.0)).is_crowded
 
 
 @pytest.mark.parametrize(
@@ -91,6 +113,17 @@ def test_a_long_table_is_cut_and_says_so():
 def test_records_hold_what_json_can_say():
     made = records(columns(a=[float("inf"), 1.0], b=pa.array([1, None]), c=[b"x", None]))
     assert made == [{"a": None, "b": 1, "c": None}, {"a": 1.0, "b": None, "c": None}]
+
+
+def test_dates_that_python_does_not_know_are_written_too():
+    days = pa.array([2_900_000, None, 4_000_000], pa.int32()).cast(pa.date32())
+    moments = pa.array([-(10**17), None, 9 * 10**18]).cast(pa.timestamp("us", "Asia/Tokyo"))
+    made = records(columns(day=days, at=moments))
+    assert made[0]["day"] == "9909-12-07"
+    assert made[2]["day"] == "12921-08-18"
+    assert made[1] == {"day": None, "at": None}
+    assert made[2]["at"].startswith("287168-08")
+    assert sample_rows(columns(day=days), ["day"], 3).rows[2] == ("12921-08-18",)
 
 
 def one(values, dtype, kind="number", real=None) -> Histogram:
