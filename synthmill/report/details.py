@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from synthmill.report.cells import Grid, grid, share
 from synthmill.report.charts import Chart, detail_chart
-from synthmill.report.score_table import key_of, question
+from synthmill.report.score_table import key_of, question, rank
 
 _CORRELATIONS = "fidelity/trend/correlations"
 _RANGES = "fidelity/c2st/ranges"
@@ -55,7 +55,7 @@ def tells(tables: Mapping[str, pa.Table], most: int = 12) -> list[Tell]:
 def details(tables: Mapping[str, pa.Table]) -> list[Detail]:
     """All that has no section of its own, by evaluator, in the order of the scores."""
     shown = [name for name, table in tables.items() if name not in _DRAWN and table.num_rows]
-    keys = dict.fromkeys(key_of(name)[0] for name in shown)
+    keys = sorted({key_of(name)[0] for name in shown}, key=rank)
     found = []
     for key in keys:
         own = [name for name in shown if key_of(name)[0] == key]

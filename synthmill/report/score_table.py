@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synthmill import registry
 from synthmill.evaluator import Evaluator, Interval, Score
 from synthmill.scoring.gates import Verdict
 
-KINDS = ("fidelity", "diversity", "utility", "privacy", "fairness", "validity", "quality")
+# Kinds in the order in which people ask, and of each its evaluators: the headline first, then from the plain to the subtle.
+_ORDER: Mapping[str, Sequence[str]] = {
+    "fidelity": (
+        "c2st",
+        "frechet",
+        "shape",
+        "trend",
+        "mutual_information",
+        "missing",
+        "alpha_precision",
+        "c2st_logistic",
+    ),
+    "diversity": ("prdc",),
+    "utility": ("tstr",),
+    "privacy": ("copies", "dcr", "membership", "attributes", "outliers"),
+    "fairness": ("representation", "outcomes"),
+    "validity": ("rules", "bounds", "categories", "dependencies"),
+    "quality": (),
+}
 LOW = 0.7  # normalised; under it the report says what to do
+_CROWDED = 60  # percent of a strip's width: floor and ceiling that are nearer have their labels on two lines
 _SCALES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of the axis of a share that should be small
 
 
@@ -26,13 +45,18 @@ class Strip:
     floor: float | None
     ceiling: float | None
 
+    @property
+    def is_crowded(self) -> bool:
+        """True where the labels of floor and ceiling need a line each."""
+        return self.floor is not None and self.ceiling is not None and abs(self.ceiling - self.floor) < _CROWDED
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One score: `part` is its name below the evaluator's key. `low` says why it is called low, empty where it is not."""
+    """One score: `name` is the last part of its own. `low` says why it is called low, empty where it is not."""
 
     score: Score
-    part: str
+    name: str
     strip: Strip | None
     verdicts: tuple[Verdict, ...]
     low: str
@@ -57,18 +81,31 @@ class Group:
 
 
 def group_scores(scores: Sequence[Score], verdicts: Sequence[Verdict] = ()) -> tuple[Group, ...]:
-    """The scores by kind and evaluator, kinds in the order in which people ask."""
+    """The scores by kind and evaluator, kinds in the order in which people ask; an evaluator's headline comes first."""
     by_key: dict[str, list[Line]] = {}
-    for score in scores:
-        key, part = key_of(score.name)
+    for score in sorted(scores, key=_score_rank):
         judged = tuple(verdict for verdict in verdicts if verdict.name == score.name)
-        by_key.setdefault(key, []).append(Line(score, part, strip(score), judged, _why_low(score, judged)))
+        name = score.name.rpartition("/")[2].replace("_", " ")
+        line = Line(score, name, strip(score), judged, _why_low(score, judged))
+        by_key.setdefault(key_of(score.name)[0], []).append(line)
     by_kind: dict[str, list[Block]] = {}
     for key, lines in by_key.items():
         remedy = _class_of(key).remedy if any(line.low for line in lines) else ""
         by_kind.setdefault(key.partition("/")[0], []).append(Block(key, question(key), tuple(lines), remedy))
-    order = sorted(by_kind, key=lambda kind: (KINDS.index(kind) if kind in KINDS else len(KINDS), kind))
-    return tuple(Group(kind, tuple(by_kind[kind])) for kind in order)
+    return tuple(Group(kind, tuple(blocks)) for kind, blocks in by_kind.items())
+
+
+def rank(key: str) -> tuple[int, str, int, str]:
+    """Where an evaluator stands among all; those of others follow ours, by name."""
+    kind, _, own = key.partition("/")
+    kinds, names = list(_ORDER), _ORDER.get(kind, ())
+    place = kinds.index(kind) if kind in kinds else len(kinds)
+    return place, kind, names.index(own) if own in names else len(names), own
+
+
+def _score_rank(score: Score) -> tuple[tuple[int, str, int, str], bool]:
+    key, part = key_of(score.name)
+    return rank(key), bool(part)
 
 
 def key_of(name: str) -> tuple[str, str]:
