@@ -45,8 +45,12 @@ def column_chart(histogram: Histogram, place: int) -> Chart:
 
 
 def relation_charts(correlations: pa.Table) -> list[Chart]:
-    """Three matrices, one triangle of each: synthetic, real, and their difference."""
-    rows = [{**row, "difference": _difference(row["synthetic"], row["real"])} for row in records(correlations)]
+    """Three matrices, one triangle of each with its diagonal: synthetic, real, and their difference."""
+    pairs = records(correlations)
+    names = dict.fromkeys([row[side] for side in ("column", "other") for row in pairs])
+    # The diagonal comes first, so that both axes name the columns in one order.
+    diagonal: list[Row] = [{"column": name, "other": name, "synthetic": 1.0, "real": 1.0} for name in names]
+    rows = [{**row, "difference": _difference(row["synthetic"], row["real"])} for row in [*diagonal, *pairs]]
     titles = {"synthetic": "synthetic", "real": "real", "difference": "synthetic minus real"}
     return [
         Chart(f"relations-{name}", name, title, f"associations of columns: {title}", rows, _MATRIX_PIXELS)
@@ -54,9 +58,11 @@ def relation_charts(correlations: pa.Table) -> list[Chart]:
     ]
 
 
-def importance_chart(columns: pa.Table) -> Chart:
-    """The columns by which the detector tells rows apart, the most telling first."""
+def importance_chart(columns: pa.Table) -> Chart | None:
+    """The columns by which the detector tells rows apart, the most telling first; None where none of them tells anything."""
     rows = _melted(columns.slice(0, _TELLING), "column", {"importance": "importance"})
+    if not (rows := [row for row in rows if row["value"]]):
+        return None
     title = "Columns, by importance to the classifier"
     return Chart("telling", "importance", title, title.lower(), rows, _height(rows))
 

@@ -34,6 +34,7 @@ def render(report: ReportInput, *, closest: ClosestRows | None = None) -> str:
     telling = drawable(tables, "fidelity/c2st/columns")
     relations = [] if correlations is None else relation_charts(correlations)
     importance = None if telling is None else importance_chart(telling)
+    gives_away = tells(tables)
     tabled = details(tables)
     drawn = [*(figure.chart for figure in figures), *relations, *([importance] if importance else [])]
     drawn += [chart for detail in tabled for chart in detail.charts]
@@ -51,7 +52,8 @@ def render(report: ReportInput, *, closest: ClosestRows | None = None) -> str:
             figures=figures,
             relations=relations,
             importance=importance,
-            tells=tells(tables),
+            has_detector=telling is not None or gives_away,
+            tells=gives_away,
             details=tabled,
             samples=cells.sample_rows(scores.samples, schema.names, SAMPLE_ROWS) if is_table else None,
             pictures=pictures(scores.samples, schema) if schema.modality == "image" else [],

@@ -62,7 +62,7 @@ _BANDS: Mapping[str, Part] = {
 
 def _matrix(field: str, reach: float) -> Part:
     """A cell a pair of columns, from `-reach` to `reach`."""
-    side: Part = {"type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 90, "grid": False}}
+    side: Part = {"type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 140, "grid": False}}
     legend: Part = {"title": None, "orient": "bottom", "gradientLength": 160, "gradientThickness": 8, "tickCount": 3}
     scale: Part = {"domain": [-reach, 0, reach], "range": "diverging", "interpolate": "rgb", "clamp": True}
     numbers: list[JsonValue] = [

@@ -91,7 +91,8 @@ def _score(name: str, seed: int) -> Score:
 
 def _tables(names: list[str]) -> dict[str, pa.Table]:
     rng = np.random.default_rng(2)
-    pairs = [(left, right) for i, left in enumerate(names[:CORRELATED]) for right in names[:i]]
+    shown = names[:CORRELATED]
+    pairs = [(left, right) for i, left in enumerate(shown) for right in shown[i + 1 :]]
     shares = rng.random((24, 3))
     each = {
         "column": names,
