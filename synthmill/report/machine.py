@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from pydantic import JsonValue
 
+from synthmill.evaluator import Score
 from synthmill.report.cells import records
 from synthmill.report.changes import compare
 from synthmill.report.inputs import ReportInput
@@ -40,7 +41,7 @@ def report_json(report: ReportInput) -> bytes:
             "version": changes.version,
             "rows": changes.rows,
             "scores": [
-                {"name": one.name, "turn": one.turn, "then": one.then and one.then.model_dump(mode="json")}
+                {"name": one.name, "turn": one.turn, "then": one.then and _as_released(one.then)}
                 for one in changes.scores
             ],
             "recipe": [asdict(key) for key in changes.keys],
@@ -48,3 +49,8 @@ def report_json(report: ReportInput) -> bytes:
         "facts": dict(report.facts),
     }
     return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
+
+
+def _as_released(score: Score) -> dict[str, JsonValue]:
+    """What the earlier release says of a score; what it does not say is left out."""
+    return score.model_dump(mode="json", exclude_unset=True)

@@ -8,6 +8,8 @@ from typing import Literal
 
 from synthmill.scoring.gates import Verdict
 
+_WARNS = " (warns)"  # how a gate's demand ends where it does not block
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -20,7 +22,10 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The verdict on the whole dataset. `status` chooses colour and mark, `reasons` are the gates that did not pass."""
+    """The verdict on the whole dataset. `status` chooses colour and mark.
+
+    `reasons` are the gates that did not pass; where none of them blocks, those that passed follow.
+    """
 
     status: Literal["passed", "blocked", "override", "ungated"]
     headline: str
@@ -37,7 +42,9 @@ def standing(verdicts: Sequence[Verdict], override: str | None) -> Standing:
     warned = f" {_count(warnings, 'warning')}." if warnings else ""
     reasons = tuple(_reason(verdict) for verdict in verdicts if verdict.status != "passed")
     if not blocking:
-        return Standing("passed", "Passed", f"No gate of {len(verdicts)} blocks.{warned}", reasons)
+        asked = [Reason(one.name, "passed", one.demand) for one in verdicts if one.status == "passed"]
+        words = _how_many_passed(len(asked), len(verdicts)) + warned
+        return Standing("passed", "Passed", words, (*reasons, *asked))
     of = f"{len(blocking)} of {_count(len(verdicts), 'gate')} {'blocks' if len(blocking) == 1 else 'block'}"
     if override is not None:
         return Standing("override", "Released by override", f"{of}.{warned} The reason given: {override}", reasons)
@@ -45,10 +52,17 @@ def standing(verdicts: Sequence[Verdict], override: str | None) -> Standing:
 
 
 def in_words(verdict: Verdict) -> str:
-    """What the gate asked and what it found; a reason that says both stands as it is."""
-    return (
-        verdict.reason if verdict.demand in verdict.reason else f"{verdict.demand}: {verdict.reason or verdict.status}"
-    )
+    """What the gate asked and what it found; a reason that says both is not said twice."""
+    asked = verdict.demand.removesuffix(_WARNS)
+    if asked in verdict.reason:
+        return verdict.reason + verdict.demand[len(asked) :]
+    return f"{verdict.demand}: {verdict.reason or verdict.status}"
+
+
+def _how_many_passed(passed: int, gates: int) -> str:
+    if passed < gates:
+        return f"{passed} of {_count(gates, 'gate')} passed."
+    return "The only gate passed." if gates == 1 else f"All {gates} gates passed."
 
 
 def _reason(verdict: Verdict) -> Reason:

@@ -44,7 +44,7 @@ LOST = Score(name="utility/tstr", value=None, status="undetermined", reason="12 
 POOR = GOOD.model_copy(update={"name": "fidelity/trend", "value": 0.3, "normalised": 0.125, "interval": (0.25, 0.35)})
 PASSED = Verdict("fidelity/c2st", "at_least", 0.7, "normalised", "passed", "normalised 0.875")
 MISSED = Verdict("fidelity/trend", "at_least", 0.7, "normalised", "missed", "normalised 0.125")
-WARNED = Verdict("fidelity/shape", "at_least", 0.9, "value", "missed", "value 0.8", action="warn")
+WARNED = Verdict("fidelity/shape", "at_least", 0.9, "value", "missed", "value 0.8; at least 0.9", action="warn")
 TABLES = {
     "fidelity/shape/columns": pa.table({"column": ["amount", "day", NASTY], "value": [0.91, 0.92, 0.93]}),
     "fidelity/trend/correlations": pa.table(
@@ -164,8 +164,11 @@ def test_the_first_screen_says_what_was_made_from_what():
         (
             (PASSED, WARNED),
             None,
-            "Passed No gate of 2 blocks. 1 warning. ! fidelity/shape warned at least 0.9: value 0.8",
+            "Passed 1 of 2 gates passed. 1 warning. ! fidelity/shape warned value 0.8; at least 0.9 (warns)"
+            " ✓ fidelity/c2st at least 0.7 of normalised",
         ),
+        ((PASSED,), None, "Passed The only gate passed. ✓ fidelity/c2st at least 0.7 of normalised"),
+        ((PASSED, PASSED), None, "Passed All 2 gates passed. ✓"),
         ((PASSED, MISSED), None, "Blocked 1 of 2 gates blocks; it is not released. ✕ fidelity/trend missed"),
         ((MISSED,), "the deadline", "Released by override 1 of 1 gate blocks. The reason given: the deadline"),
     ],
@@ -178,9 +181,9 @@ def test_a_low_score_comes_with_what_to_do():
     assert "What to do" not in Page(render(report())).text
     text = Page(render(report(scores=(GOOD, POOR)))).text
     assert "What to do" in text
-    assert "Low: score, normalised 0.12, under 0.7" in text
+    assert "Low: trend, normalised 0.12, under 0.7" in text
     missed = Page(render(report(verdicts=(MISSED,), scores=(GOOD, POOR)))).text
-    assert "Low: score, a gate was missed" in missed
+    assert "Low: trend, a gate was missed" in missed
 
 
 def test_what_changed_since_the_last_release_is_said():
@@ -194,16 +197,42 @@ def test_what_changed_since_the_last_release_is_said():
     assert "changes" not in Page(render(report())).ids
 
 
+def test_what_an_earlier_release_does_not_say_is_left_out():
+    then = Score(name="fidelity/c2st", value=0.7, interval=(0.65, 0.75))
+    previous = PreviousRelease("v1.2.0", None, {then.name: then}, {})
+    [changed, _] = json.loads(report_json(report(previous=previous)))["changes"]["scores"]
+    assert changed["then"] == {"name": "fidelity/c2st", "value": 0.7, "interval": [0.65, 0.75]}
+
+
 def test_known_tables_are_drawn_and_others_shown_as_they_are():
     page = Page(render(report()))
     drawn = page.charts["charts"]
-    assert [row["difference"] for row in drawn["relations-difference"]["rows"]] == [-0.25, None]
+    assert [row["difference"] for row in drawn["relations-difference"]["rows"]] == [0, 0, 0, -0.25, None]
+    assert [row["real"] for row in drawn["relations-real"]["rows"]][:4] == [1, 1, 1, 0.75]
     assert drawn["telling"]["rows"][0] == {"name": NASTY, "series": "importance", "value": 0.4}
     assert {"x": 0.1, "series": "holdout to train", "value": 0.3} in drawn["privacy-dcr-distances"]["rows"]
     assert "amount 1 to 500: 4.1 % of synthetic rows, 0.2 % of real" in page.text
     assert "rule broken amount > 0 12,345" in page.text
     assert "shape 0.910" in page.text
     assert set(page.charts["specs"]) == {chart["spec"] for chart in drawn.values()}
+
+
+def test_a_detector_that_found_nothing_says_so_and_draws_nothing():
+    assert "gives away 40 %" in Page(render(report())).text
+    nothing = pa.table({"column": [NASTY, "day"], "importance": [0.0, 0.0]})
+    none = TABLES["fidelity/c2st/ranges"].slice(0, 0)
+    page = Page(render(report(tables=TABLES | {"fidelity/c2st/columns": nothing, "fidelity/c2st/ranges": none})))
+    assert "It found nothing to tell them apart by." in page.text
+    assert "mend them first" not in page.text
+    assert "gives away" not in page.text
+    assert "telling" not in page.charts["charts"]
+    assert "#detector" in page.links
+
+
+def test_a_gate_that_warns_says_so_beside_its_score():
+    shape = GOOD.model_copy(update={"name": "fidelity/shape"})
+    text = Page(render(report(verdicts=(WARNED,), scores=(shape,)))).text
+    assert "! warned value 0.8; at least 0.9 (warns)" in text[text.index("Each is measured") :]
 
 
 def test_no_table_is_needed():
