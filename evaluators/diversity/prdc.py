@@ -35,7 +35,7 @@ class Prdc(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {
         "": "higher",
         "precision": "higher",

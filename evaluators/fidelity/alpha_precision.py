@@ -37,7 +37,7 @@ class AlphaPrecision(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower", "beta_recall": "lower"}
     remedy: ClassVar[str] = (
         "Look at the curves. Precision above the diagonal: only typical rows are made, so sample at a higher temperature or fit "

@@ -15,6 +15,7 @@ from synthmill.columns import Column, Modality, Schema
 from synthmill.errors import SourceError
 from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, References
 from synthmill.features import amounts
+from synthmill.neighbours import NOISE, quarters
 from synthmill.rows import row_hashes
 from synthmill.shares import wilson
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 _APART = 4.0  # any distance above 1: between labels, and from a missing amount to a known one
 _ROUNDING = 1e-6  # of half a resolution: what the arithmetic of a row that lies on the very edge may add
-_NOISE = 16  # units in the last place of a column's largest amount; closer ones differ by arithmetic only
-_SMALLEST = 1e-300  # for a column with one amount: no other is near it
+_OF_ONE = 1e-6  # of an amount, or of 1 where that is more: half a resolution of a column that has no other amount
 
 Hashes = NDArray[np.void]
 Coordinates = NDArray[np.float64]
@@ -36,7 +36,8 @@ class Copies(Evaluator):
     `near` is the share of rows for which there is one train row with the same labels, and with every amount within half of that
     column's resolution; exact copies are near ones. A column's resolution is the median gap between neighbouring distinct amounts of
     train. Where the amounts fill a grid that is the grid's step (1 for ages, a hundredth for prices, a day for dates), so that a near
-    copy is one before rounding; elsewhere it is the distance at which train itself tells two amounts apart. A missing cell is near a
+    copy is one before rounding; elsewhere it is the distance at which train itself tells two amounts apart. Where train has one amount
+    alone, half of it is a millionth of that amount, and at least of 1: an offset there hides no copy. A missing cell is near a
     missing cell only.
 
     Standard as the identical match share (SDMetrics' NewRowSynthesis counts its complement, with 1 % of an amount for near). Of real
@@ -48,7 +49,7 @@ class Copies(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower", "near": "lower"}
     remedy: ClassVar[str] = (
         "Set accept.copies_of_train to reject. Where near copies stay, the generator overfits: fewer steps, a"
@@ -87,13 +88,13 @@ def resolution(values: NDArray[np.float64]) -> float:
     """The median gap between neighbouring distinct values, all finite; 0 where there is one value alone."""
     distinct = np.unique(values)
     gaps = np.diff(distinct)
-    gaps = gaps[gaps > _NOISE * np.spacing(np.abs(distinct).max())]
+    gaps = gaps[gaps > NOISE * np.spacing(np.abs(distinct).max())]
     return float(np.median(gaps)) if len(gaps) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    """A column of amounts in units of half its resolution, counted from train's lowest."""
+    """A column of amounts in units of half its resolution, counted from train's lowest; all three in quarters, which do not overflow."""
 
     name: str
     low: float
@@ -102,16 +103,16 @@ class _Amount:
 
     @classmethod
     def fit(cls, name: str, train: pa.Table) -> _Amount:
-        values = amounts(train[name])
-        known = values[np.isfinite(values)]
+        known = quarters(amounts(train[name]))
         if not len(known):
             return cls(name, 0.0, 0.0, 1.0)
-        return cls(name, float(known.min()), float(known.max()), (resolution(known) or _SMALLEST) / 2)
+        low, high = float(known.min()), float(known.max())
+        return cls(name, low, high, resolution(known) / 2 or _OF_ONE * max(abs(low), 1 / 4))
 
     def coordinates(self, cells: pa.ChunkedArray) -> Coordinates:
         """Near amounts differ by at most 1. What lies far beyond train's range is put just out of its reach, what is missing further."""
         with np.errstate(over="ignore"):
-            scaled, highest = (amounts(cells) - self.low) / self.half, (self.high - self.low) / self.half
+            scaled, highest = (amounts(cells) / 4 - self.low) / self.half, (self.high - self.low) / self.half
         return np.nan_to_num(np.clip(scaled, -_APART, highest + _APART), nan=-3 * _APART)
 
 

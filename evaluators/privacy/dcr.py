@@ -45,7 +45,7 @@ class Dcr(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower", "l1": "lower", "nndr": "higher"}
     remedy: ClassVar[str] = (
         "The generator remembers single rows: fewer steps, a smaller network or more train rows, and accept.copies_of_train: reject for"

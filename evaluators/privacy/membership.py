@@ -18,6 +18,7 @@ from synthmill.shares import wilson
 
 ATTACKED = 4_000  # members, and as many non-members: the AUC is then known to about .013
 FALSE_ALARMS = 0.01
+MINIMUM_ALARMS = 5  # non-members that a share in the table is of, so that no single row decides it
 CURVE = (0.01, 0.02, 0.05, *(tenth / 10 for tenth in range(1, 10)))  # the shares of false alarms in the table
 BLUR = 0.0001  # added to both distances of a ratio, in standard deviations a column: a copy is no division by zero
 Z = 1.959963984540054  # of a 95 % interval
@@ -48,7 +49,7 @@ class Membership(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower", "tpr": "lower", "domias": "lower", "domias_tpr": "lower"}
     remedy: ClassVar[str] = (
         "The generator comes nearer to its train rows than to others: fewer steps, a smaller network, or more train rows. "
@@ -139,7 +140,14 @@ def _share_below(values: Suspicion, others: Suspicion) -> NDArray[np.float64]:
 
 
 def _curves(attacks: Mapping[str, Attack]) -> pa.Table:
-    """Both attacks at the same shares of false alarms, none so small that one row would decide it."""
-    lines = [(name or "distance", fpr, attack.tpr(fpr)) for name, attack in attacks.items() for fpr in CURVE]
-    names, fprs, tprs = zip(*lines, strict=True)
-    return pa.table({"attack": names, "fpr": fprs, "tpr": tprs})
+    """Both attacks at the same shares of false alarms, without those that fewer than MINIMUM_ALARMS rows would decide."""
+    lines = [
+        {"attack": name or "distance", "fpr": fpr, "tpr": attack.tpr(fpr)}
+        for name, attack in attacks.items()
+        for fpr in CURVE
+        if fpr * len(attack.others) >= MINIMUM_ALARMS
+    ]
+    return pa.Table.from_pylist(lines, schema=_CURVES)
+
+
+_CURVES = pa.schema([("attack", pa.string()), ("fpr", pa.float64()), ("tpr", pa.float64())])

@@ -39,7 +39,7 @@ class Outliers(Evaluator):
     """
 
     modality: ClassVar[Modality] = "table"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     scores: ClassVar[Mapping[str, Direction]] = {"": "lower"}
     remedy: ClassVar[str] = (
         "The generator reproduces rare people: fewer steps or a smaller network, pool rare labels before the fit, or leave out rows that"

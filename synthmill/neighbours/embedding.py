@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synthmill.columns import Column
 from synthmill.features import amounts
 from synthmill.neighbours.mixed import comparable
+from synthmill.neighbours.scale import Scale
 
 MOST_LABELS = 50  # of a column, the most frequent ones of train; the others share a coordinate
 MOST_COORDINATES = 600  # of labels in all, so that a table of many columns has fewer of each
@@ -24,7 +25,7 @@ class Embedding:
     """Amounts in standard deviations of train, with a coordinate that is 1 where the cell is missing; labels one-hot.
 
     So two rows that differ in one label are as far apart as two draws of an amount are in the mean square: both 2. A missing amount is
-    the mean of train. Ids, text and images are left out.
+    the mean of train. An amount that is constant in train is measured in its own size, at least 1. Ids, text and images are left out.
     """
 
     columns: tuple[_Amount | _Label, ...]
@@ -49,17 +50,14 @@ class Embedding:
 @dataclass(frozen=True, slots=True)
 class _Amount:
     name: str
-    mean: float
-    deviation: float
+    scale: Scale
 
     @classmethod
     def fit(cls, name: str, cells: pa.ChunkedArray) -> _Amount:
-        known = amounts(cells)
-        known = known[np.isfinite(known)]
-        return cls(name, float(known.mean()), float(known.std()) or 1.0) if len(known) else cls(name, 0.0, 1.0)
+        return cls(name, Scale.of_deviation(amounts(cells)).with_unit())
 
     def coordinates(self, cells: pa.ChunkedArray) -> NDArray[np.float32]:
-        scaled = ((amounts(cells) - self.mean) / self.deviation).clip(-_FURTHEST, _FURTHEST)
+        scaled = self.scale(amounts(cells), _FURTHEST)
         is_missing = np.isnan(scaled)
         return np.stack([np.where(is_missing, 0, scaled), is_missing], axis=1).astype(np.float32)
 

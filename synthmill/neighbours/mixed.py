@@ -18,12 +18,14 @@ from synthmill.columns import Column
 from synthmill.errors import SourceError
 from synthmill.features import amounts, measurable
 from synthmill.neighbours.best import Neighbours, Shortlist
+from synthmill.neighbours.scale import Scale
 
 Metric = Literal["gower", "l1"]
 Codes = NDArray[np.unsignedinteger]
 
 _QUERIES, _POINTS = 64, 2048  # a block: its four arrays take 1.3 MB, about the second-level cache of a core
-_MISSING, _LARGEST = np.float32(3e38), 1e30  # further from every known amount than any two of those are from each other
+_FURTHEST = {"gower": 1e30, "l1": 1e4}  # units; further off, single precision would blur what other columns add to `l1`
+_MISSING = np.float32(3e38)  # further from every known amount than any two of those are from each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,9 @@ class Space:
 
     `gower` (Gower, Biometrics 1971, as the distance to the closest record of SDMetrics takes it): amounts differ by |x - y| / range of
     train, at most 1; labels by 0 or 1; a missing cell by 0 from a missing one and by 1 from any other.
-    `l1` (the field's L1 on encoded data): amounts differ by |x - y| / standard deviation over train, without a limit; labels by 0 or 1;
+    `l1` (the field's L1 on encoded data): amounts differ by |x - y| / standard deviation over train, up to 10,000; labels by 0 or 1;
     a missing amount is train's mean, and differs by a further 1 from a known one.
+    Of a column with one amount in train all known amounts count as equal: any jitter there would hide how close the rest of a row is.
     """
 
     metric: Metric
@@ -117,25 +120,17 @@ def comparable(columns: Sequence[Column]) -> list[Column]:
 @dataclass(frozen=True, slots=True)
 class _Amount:
     name: str
-    centre: float
-    spread: float
+    scale: Scale
+    furthest: float
 
     @classmethod
     def fit(cls, name: str, metric: Metric, train: pa.Table) -> _Amount:
-        known = amounts(train[name])
-        known = known[np.isfinite(known)]
-        if not len(known):
-            return cls(name, 0.0, 0.0)
-        if metric == "l1":
-            return cls(name, float(known.mean()), float(known.std()) or 1.0)
-        low, high = float(known.min()), float(known.max())
-        return cls(name, low, high - low)
+        fitted = Scale.of_range if metric == "gower" else Scale.of_deviation
+        return cls(name, fitted(amounts(train[name])), _FURTHEST[metric])
 
     def scaled(self, cells: pa.ChunkedArray) -> NDArray[np.float64]:
-        """In units of the spread; what differs from the one value of a constant column is far off. Missing as NaN; shape (rows,)."""
-        offset = amounts(cells) - self.centre
-        scaled = offset / self.spread if self.spread else np.sign(offset) * _LARGEST
-        return np.clip(scaled, -_LARGEST, _LARGEST)
+        """In units of the scale, missing as NaN; shape (rows,)."""
+        return self.scale(amounts(cells), self.furthest)
 
 
 @dataclass(frozen=True, slots=True)

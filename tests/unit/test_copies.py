@@ -77,9 +77,9 @@ def test_a_missing_amount_is_near_a_missing_one_only():
     assert near((X, LABEL), {"x": [None], "label": ["b"]}, train) == 1
 
 
-def test_a_constant_column_has_nothing_near_its_amount():
+def test_a_constant_is_near_within_a_millionth():
     train = {"x": [5.0, 5.0], "count": [1, 2]}
-    assert near((X, COUNT), {"x": [5.0, 5.0 + 1e-9, 6.0, None], "count": [1, 1, 1, 1]}, train) == 0.25
+    assert near((X, COUNT), {"x": [5.0, 5.0 + 4e-6, 5.0 + 6e-6, None], "count": [1, 1, 1, 1]}, train) == 0.5
 
 
 def test_days_and_ids():

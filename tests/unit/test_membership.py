@@ -127,3 +127,12 @@ def test_the_curves_rise_from_few_false_alarms_to_many():
         assert curve["fpr"].is_monotonic_increasing
         assert curve["tpr"].is_monotonic_increasing
     assert set(curves["attack"]) == {"distance", "domias"}
+
+
+@pytest.mark.parametrize(("count", "smallest"), [(200, 0.05), (800, 0.02), (1000, 0.01)])
+def test_no_share_of_fewer_than_five_attacked_rows_is_in_the_table(count, smallest):
+    """Half of the holdout's rows are attacked."""
+    side = rows(5, count)
+    references = References(SCHEMA, Reference(rows(6, count)), Reference(side))
+    curves = Membership().measure(Measured(side), references, seed=0).tables["roc"].to_pandas()
+    assert curves["fpr"].min() == smallest

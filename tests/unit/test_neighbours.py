@@ -93,7 +93,7 @@ def test_unseen_labels_constant_columns_and_amounts_out_of_range():
     rows = {"label": ["new", None, "a", "a"], "constant": [5.0, 5.0, 6.0, None], "x": [0.5, 0.0, -9.0, np.inf]}
     space = Space.fit("gower", schema.columns, train)
     found = nearest(space.encode(pa.table(rows, schema=schema.arrow)), space.encode(train), 1)
-    assert found.distances[:, 0] * 3 == pytest.approx([1.25, 1, 2, 2])
+    assert found.distances[:, 0] * 3 == pytest.approx([1.25, 1, 1, 2])
 
 
 def test_a_label_never_seen_is_not_a_missing_one():
@@ -104,11 +104,11 @@ def test_a_label_never_seen_is_not_a_missing_one():
     assert nearest(queries, space.encode(points), 1).distances.tolist() == [[1], [0]]
 
 
-def test_l1_takes_a_constant_column_as_it_is():
+def test_in_l1_too_a_constant_column_weighs_nothing_but_where_it_is_missing():
     column = Column(name="x", kind="number", dtype="double")
-    train, other = pa.table({"x": [5.0, 5.0]}), pa.table({"x": [7.0, 5.0]})
+    train, other = pa.table({"x": [5.0, 5.0]}), pa.table({"x": [7.0, 5.0, None]})
     space = Space.fit("l1", [column], train)
-    assert nearest(space.encode(other), space.encode(train), 1).distances.tolist() == [[2], [0]]
+    assert nearest(space.encode(other), space.encode(train), 1).distances.tolist() == [[0], [0], [1]]
 
 
 def test_300_columns_of_labels_are_counted():
