@@ -2,7 +2,7 @@
 
 What each fingerprint holds, and why nothing else:
 
-    model    generator and codec versions, fit params, train rows and schema, seed, torch and numpy versions: the weights' causes
+    model    generator and codec versions, fit params, train rows and schema, seed, versions of numpy, scikit-learn and torch: the weights' causes
     job      the model, sampling params, conditions, micro-batch: the candidates' causes. Not rows, other jobs, workers or rules
     stratum  the job and one condition value: the stream of candidates, and the key of their noise
     staging  the stratum, the rules and copies_of_train: what is written beside each candidate
@@ -32,7 +32,7 @@ from synthmill.rules import Rules
 from synthmill.spec import Job, Recipe
 
 FORMAT = 1
-_MODEL_PACKAGES = ("numpy", "torch")
+_MODEL_PACKAGES = ("numpy", "scikit-learn", "torch")
 _BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost-cpu")
 
 

@@ -22,7 +22,7 @@ from synthmill.store.staging import shard_bytes
 
 GOLDEN = Path(__file__).with_name("golden.json")
 PLACE = {
-    **versions_of(("numpy", "torch", "pyarrow", "pillow")),
+    **versions_of(("numpy", "torch", "pyarrow", "pillow", "scikit-learn")),
     "instructions": torch.backends.cpu.get_cpu_capability(),
 }
 
