@@ -2,7 +2,7 @@
 
 What each fingerprint holds, and why nothing else:
 
-    model    generator and codec versions, fit params, train rows and schema, seed, versions of numpy, scikit-learn and torch: the weights' causes
+    model    generator and codec versions, fit params, train rows and schema, seed, numpy, scikit-learn, torch versions: the weights' causes
     job      the model, sampling params, conditions, micro-batch: the candidates' causes. Not rows, other jobs, workers or rules
     stratum  the job and one condition value: the stream of candidates, and the key of their noise
     staging  the stratum, the rules and copies_of_train: what is written beside each candidate
