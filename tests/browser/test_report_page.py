@@ -100,3 +100,26 @@ def test_two_hundred_columns_open_and_filter(visit, width):
     assert figure.count() == 1
     assert seen.problems == []
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@BOTH
+def test_a_label_lies_under_its_mark_and_within_its_bar(visit, width):
+    page = visit("small", width).page
+    misplaced = page.evaluate(
+        """() => [...document.querySelectorAll("#scores > .card .bar")].flatMap((bar) => {
+          const whole = bar.getBoundingClientRect();
+          const marks = [...bar.querySelectorAll(".floor, .ceiling")].map((mark) => mark.getBoundingClientRect());
+          const labels = [...bar.querySelectorAll(".marks span")].map((label) => label.getBoundingClientRect());
+          const isUnder = (label, mark) => label.left <= mark.left + 1 && mark.right <= label.right + 1;
+          const isWithin = (label) => whole.left - 1 <= label.left && label.right <= whole.right + 1;
+          return labels.filter((label, i) => !isUnder(label, marks[i]) || !isWithin(label)).map((label) => label.left);
+        })"""
+    )
+    assert misplaced == []
+    assert page.locator("#scores > .card .marks span").count() == 10
+
+
+def test_the_whole_menu_is_in_sight_on_a_phone(visit):
+    links = visit("small", 390).page.locator("nav a")
+    boxes = [links.nth(i).bounding_box() for i in range(links.count())]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
