@@ -71,7 +71,7 @@ def test_a_blocked_candidate_is_listed_shown_and_approved_without_being_made_aga
     assert (row[1], row[2], row[-2:]) == (plan[:12], "300", ["fidelity/shape", "missed"])
 
     shown = good(workspace, "candidates", plan[:6]).out
-    assert "at least 0.9999  missed" in shown
+    assert "at least 1.5  missed" in shown
     assert re.search(r"\nage +score +city\n", shown)
     assert f"report   {outcome['path']}/report.html" in shown
     assert Path(f"{outcome['path']}/report.html").is_file()
@@ -177,7 +177,7 @@ def test_an_override_of_nothing_is_not_recorded_and_an_empty_one_refused(workspa
 
 
 def test_a_gate_that_warns_does_not_block(workspace):
-    recipe = recipe_of(workspace, "warned", gates="{fidelity/shape: {at_least: 0.9999, action: warn}}")
+    recipe = recipe_of(workspace, "warned", gates="{fidelity/shape: {at_least: 1.5, action: warn}}")
     done = good(workspace, "run", recipe, "--inline", "--release")
     assert "warning: fidelity/shape missed: value 0." in done.out
     assert "Gates that warn: fidelity/shape missed" in (workspace / "datasets/warned/README.md").read_text()
@@ -258,7 +258,7 @@ def test_the_gates_of_the_guide_are_gates(workspace):
 def test_the_commands_of_the_guide_work(workspace):
     recipe = recipe_of(workspace, "fair", gates="{fidelity/shape: {at_least: 0.1}}")
     released(workspace, recipe)
-    recipe_of(workspace, "fair", gates="{fidelity/shape: {at_least: 0.9999}}", seed="1")
+    recipe_of(workspace, "fair", gates="{fidelity/shape: {at_least: 1.5}}", seed="1")
     assert synthmill(workspace, "run", recipe, "--inline").code == 3
     for block in re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), re.DOTALL):
         for line in block.splitlines():
