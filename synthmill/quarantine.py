@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter
@@ -132,7 +133,10 @@ def _read(workspace: Workspace, plan: str) -> Iterator[Waiting]:
     path = state.candidate(plan) / "origin.json"
     if not path.is_file():
         return
-    origin = Origin.model_validate_json(path.read_bytes())
+    try:
+        origin = Origin.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return
     candidate = Candidate(origin.plan, state)
     if candidate.waits:
         yield Waiting(candidate, origin, candidate.scores())

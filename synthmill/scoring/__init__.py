@@ -7,6 +7,7 @@ No Ray, no Prefect, no clock. The same candidate, real rows and seed give the sa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,8 @@ from synthmill.scoring.combine import combine, undetermined
 from synthmill.scoring.histograms import Histogram
 from synthmill.scoring.sides import Draw, Exam, Mixture
 from synthmill.scoring.trials import Estimate, Examiner, Failed, Role, Trial
+
+logger = logging.getLogger(__name__)
 
 Spread = Callable[[Exam, Sequence[Trial]], Sequence[Estimate | Failed]]
 """Takes trials wherever it likes, and gives the results in their order."""
@@ -71,6 +74,8 @@ def score(keys: Sequence[str], exam: Exam, *, spread: Spread = in_turn, known: K
     missing = [trial for trial in trials if trial not in found]
     for trial, result in zip(missing, spread(exam, missing) if missing else (), strict=True):
         found[trial] = result
+        if isinstance(result, Failed):
+            logger.error("%s failed on the %s: %s\n%s", trial.key, trial.role, result.reason, result.trace)
         if known is not None and isinstance(result, Estimate):
             known.keep(exam, trial, result)
     by_mixture = [tuple(_scored(keys, exam, mixture, found)) for mixture in exam.mixtures]

@@ -58,9 +58,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An evaluator that raised, or whose process died; the reason holds no cell of data."""
+    """An evaluator that raised, or whose process died. `reason` and `trace`, the lines of code alone, hold no cell of data."""
 
     reason: str
+    trace: str = ""
 
 
 class Examiner:
@@ -80,7 +81,8 @@ class Examiner:
         except Interrupted:
             raise
         except Exception as error:  # noqa: BLE001
-            return Failed(_reason(error, subject))
+            lines = () if isinstance(error, SynthmillError) else traceback.format_tb(error.__traceback__)
+            return Failed(_reason(error, subject), "".join(lines))
 
     def _prepare(self, key: str, subject: Evaluator) -> object | None:
         exam = self._exam

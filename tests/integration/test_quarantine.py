@@ -117,6 +117,14 @@ def test_a_candidate_of_an_override_that_was_not_saved_is_not_approved(workspace
     assert "the recipe says something else" in synthmill(workspace, "approve", "unsaved", REASON).err
 
 
+def test_a_candidate_that_another_version_described_is_not_listed_and_hides_no_other(workspace):
+    _, outcome = blocked(workspace, "foreign")
+    origin = workspace / ".synthmill/candidates" / outcome["plan"] / "origin.json"
+    assert "foreign" in waiting(workspace)
+    origin.write_text(origin.read_text().replace('"format":1', '"format":2', 1))
+    assert "foreign" not in waiting(workspace)
+
+
 def test_approved_for_placing_alone(workspace):
     blocked(workspace, "put")
     assert "  dataset  " in good(workspace, "approve", "put", REASON, "--place").out

@@ -222,7 +222,7 @@ def test_an_evaluator_that_cannot_measure_is_a_failed_score_and_the_others_stand
     assert shape.status == "ok"
 
 
-def test_a_foreign_exception_shows_its_type_and_place_but_not_its_text(perfect, monkeypatch):
+def test_a_foreign_exception_shows_its_type_and_place_but_not_its_text(perfect, monkeypatch, caplog):
     from evaluators.fidelity import shape
 
     def break_on_a_cell(*_):
@@ -233,6 +233,8 @@ def test_a_foreign_exception_shows_its_type_and_place_but_not_its_text(perfect, 
     assert found.status == "failed"
     assert found.reason.startswith("ValueError at shape.py:")
     assert "Jane" not in found.reason
+    assert "break_on_a_cell" in caplog.text  # the log has the lines of code, for whoever mends it
+    assert "fidelity/shape failed on the candidate" in caplog.text
 
 
 def test_a_target_that_never_varies_is_undetermined(perfect):
