@@ -50,7 +50,7 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Kill:
-    """SIGKILL once `count` lines that begin as the pattern `line` says have appeared; to the driver, or to one of its workers."""
+    """SIGKILL once `count` lines that begin as the pattern `line` says have appeared; to the driver, or to its workers."""
 
     line: str
     worker: bool = False
@@ -120,16 +120,22 @@ def _watch(root: Path, driver: psutil.Process, stderr: IO[str], waiting: list[Ki
 
 
 def _kill(driver: psutil.Process, *, worker: bool) -> str:
-    """Kill a worker, or the driver where there is none to kill; says whom."""
+    """Kill the workers, or the driver where there are none to kill; says whom.
+
+    All workers at once: the one whose shard moved the line is between two shards, the other one is in the middle of its own.
+    """
+    killed: set[str] = set()
     if worker:
         for process in driver.children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 name = next((name for name in WORKERS if name in " ".join(process.cmdline())), None)
                 if name:
                     process.kill()
-                    return name
-    driver.kill()
-    return "driver"
+                    killed.add(name)
+    if not killed:
+        driver.kill()
+        killed.add("driver")
+    return " ".join(sorted(killed))
 
 
 def receipts(root: Path) -> list[Receipt]:
