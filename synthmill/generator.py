@@ -57,6 +57,26 @@ class FitProgress(Protocol):
         """`step` of `steps` are done; `loss` is the mean training loss since the last call."""
 
 
+class Checkpoint(Protocol):
+    """Where a fit keeps what it needs to go on after a kill. It belongs to one model fingerprint."""
+
+    def read(self) -> bytes | None:
+        """What was written last, whole; None at a start."""
+
+    def write(self, data: bytes) -> None:
+        """Replace what was written before."""
+
+
+class NoCheckpoint:
+    """A Checkpoint that keeps nothing."""
+
+    def read(self) -> None:
+        """Nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Nowhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainData:
     """What a fit may see: the train rows and their schema. The holdout is not here, so it cannot leak."""
@@ -98,6 +118,7 @@ class Sampled:
     usage: Mapping[str, float] = field(default_factory=dict)  # e.g. tokens
 
 
+NO_CHECKPOINT = NoCheckpoint()
 AnyParams = Params  # inside the class below, `Params` is the generator's own
 
 
@@ -146,8 +167,19 @@ class Generator(ABC):
         return None
 
     @abstractmethod
-    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
-        """Train on `data`; the same data, seed and versions give the same weights on a CPU. Raises FitError when it diverges."""
+    def fit(
+        self,
+        data: TrainData,
+        *,
+        seed: int,
+        device: str,
+        progress: FitProgress,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ) -> FitReport:
+        """Train on `data`, going on from `checkpoint`; the same data, seed and versions give the same weights on a CPU.
+
+        Raises FitError when it diverges.
+        """
 
     @abstractmethod
     def sample(self, request: SampleRequest) -> Sampled:

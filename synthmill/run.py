@@ -161,7 +161,9 @@ class Run:
                 self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
                 return
             self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
-            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device)
+            checkpoint = self.state.checkpoint(model.fingerprint)
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint)
             fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task), self.should_stop)
             receipt = write_model(
                 folder,
@@ -173,6 +175,7 @@ class Run:
                 seconds=fitted.seconds,
                 level="bitwise" if engine.device == "cpu" and fitted.report.stopped_by != "time" else "statistical",
             )
+            checkpoint.unlink(missing_ok=True)
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
 
     def generate(self, plan: Plan, job: JobPlan, engine: Engine) -> None:

@@ -27,6 +27,8 @@ from synthmill.codecs.image import ImageCodec, Images, Shape
 from synthmill.columns import Schema
 from synthmill.errors import FitError, RecipeError, SourceError
 from synthmill.generator import (
+    NO_CHECKPOINT,
+    Checkpoint,
     Cost,
     Family,
     FitProgress,
@@ -101,7 +103,15 @@ class ImageVAE(Generator):
         """As measured on digits of 8x8; larger images take longer in proportion to their pixels."""
         return Cost(fit_s=0.026 * _steps(params, train_rows), rows_per_s=7_500)
 
-    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
+    def fit(
+        self,
+        data: TrainData,
+        *,
+        seed: int,
+        device: str,
+        progress: FitProgress,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ) -> FitReport:
         """Train on the images; the report's losses are nats a pixel. Raises SourceError for a size out of range, FitError on NaN."""
         codec = ImageCodec.fit(data.table, data.schema)
         _check_size(codec.shape)

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -26,31 +25,36 @@ from torch import Tensor, nn
 
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
 from generators.nets.given import encode_given, keep_given
+from generators.nets.table import TableGenerator
 from generators.nets.tokens import RowTokens, Vocabulary, from_tensors, row_tokens, to_tensors, vocabularies
+from generators.nets.training import Budget, Learner, follow, set_rate, split, train, warm_cosine
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.table import EncodedTable, TableCodec
 from synthmill.columns import Schema
-from synthmill.errors import FitError, RecipeError
-from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
+from synthmill.generator import (
+    NO_CHECKPOINT,
+    Checkpoint,
+    Cost,
+    FitProgress,
+    FitReport,
+    Sampled,
+    SampleRequest,
+    TrainData,
+    sampling,
+)
 
 _BLUR = 1 / 64  # of the ranks, half a coarse bin: standard deviation of the bins to be predicted, falling to zero
 _EMA = 0.995  # of the weights that are kept
 _WARM_UP = 0.02  # share of the steps
-_CHECK_EVERY = 20  # steps, or a fortieth of them
-_CHECKS = 40
 _PATIENCE = 10  # checks without a better one
-_HELD = (50, 20_000)  # validation rows: a tenth, within these bounds
 
 
-class LLM(Generator):
+class LLM(TableGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "llm"
-    modality = "table"
     version = 1
-    codec = TableCodec
-    micro_batch = 1024
 
     class Params(contract.Params):
         """`width` is the dial of capacity, `steps` that of time."""
@@ -69,27 +73,7 @@ class LLM(Generator):
         top_p: float = sampling(1.0, gt=0, le=1, description="keep the likeliest tokens that hold this share together")
 
     params: LLM.Params
-    _codec: TableCodec
     _network: Autoregressive
-
-    @classmethod
-    def schema(cls, source: Schema, params: contract.Params) -> Schema:
-        """Any table with a column that is no id; text and images are refused."""
-        if all(column.kind == "id" for column in source):
-            raise RecipeError("table/llm has nothing to learn: all columns are ids", where="source.columns")
-        for column in source:
-            if column.kind in ("text", "image"):
-                raise RecipeError(
-                    f"table/llm cannot make the column {column.name!r} of kind {column.kind}",
-                    where=f"source.columns.{column.name}",
-                    hint="override its kind, or leave the column out of the source",
-                )
-        return source
-
-    @classmethod
-    def exact_conditions(cls, source: Schema, params: contract.Params) -> frozenset[str]:
-        """Every column but ids."""
-        return frozenset(column.name for column in source if column.kind != "id")
 
     @classmethod
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
@@ -107,17 +91,28 @@ class LLM(Generator):
         fit_s = min(0.0023 * len(source) * steps, 60 * (params.max_minutes or math.inf))
         return Cost(fit_s=fit_s, rows_per_s=2.5e5 / len(source))
 
-    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
-        """Maximise the likelihood of the columns after a random set of given ones; see `_Training`."""
+    def fit(
+        self,
+        data: TrainData,
+        *,
+        seed: int,
+        device: str,
+        progress: FitProgress,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ) -> FitReport:
+        """Maximise the likelihood of the columns after a random set of given ones."""
         self._codec = TableCodec.fit(data.table, data.schema)
         encoded = self._codec.encode(data.table)
         words = vocabularies(self._codec.parts, encoded.codes, encoded.values)
-        self._network = _network(words, self.params)
-        initialise(self._network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
-        self._network.to(device)
+        network = _network(words, self.params)
+        initialise(network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         rows = row_tokens(words, encoded.codes, encoded.values).to(device)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
-        return _Training(self._network, rows, self.params, draw).run(progress)
+        learner = _Learner(network.to(device), rows, self.params, draw)
+        self._network = learner.average
+        steps = self.params.steps or _default_steps(data.table.num_rows)
+        budget = Budget(steps, self.params.max_minutes, _PATIENCE)
+        return train(learner, budget, name="table/llm", progress=progress, checkpoint=checkpoint)
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
@@ -172,62 +167,26 @@ def _default_steps(rows: int) -> int:
     return min(10_000, max(600, rows // 16))
 
 
-class _Training:
-    """AdamW with a warm-up and a cosine decay; the moving average of the weights that did best on the validation rows is kept."""
+class _Learner(Learner):
+    """AdamW with a warm-up and a cosine decay; the moving average of the weights is kept."""
 
     def __init__(self, network: Autoregressive, rows: RowTokens, params: LLM.Params, draw: torch.Generator) -> None:
-        self.network, self.params, self.draw = network, params, draw
-        self.average = copy.deepcopy(network)
-        self.best, self.best_loss, self.worse = copy.deepcopy(network.state_dict()), math.inf, 0
-        self.train, self.held = _split(rows, draw)
-        self.steps = params.steps or _default_steps(len(rows))
-        self.check_every = max(_CHECK_EVERY, self.steps // _CHECKS)
+        self.network, self.average, self.params, self.draw = network, copy.deepcopy(network), params, draw
+        self.modules = {"network": network, "kept": self.average}
+        train, held = split(len(rows), draw)
+        self.train, self.held = rows.take(train), rows.take(held)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), betas=(0.9, 0.99), weight_decay=params.weight_decay, fused=True
         )
-        self.began = time.monotonic()
+        self.optimizers = (self.optimizer,)
 
-    def run(self, progress: FitProgress) -> FitReport:
-        """Until the steps, the time or the patience are at an end. Raises FitError when the loss is not finite."""
-        losses: list[tuple[int, float]] = []
-        total = torch.zeros((), device=self.train.first.device)
-        for step in range(1, self.steps + 1):
-            total += self._step(step)
-            stopped_by = self._stopped_by(step)
-            if step % self.check_every and not stopped_by:
-                continue
-            mean = total.item() / ((step - 1) % self.check_every + 1)
-            if not math.isfinite(mean):
-                raise FitError(f"table/llm diverged by step {step} of {self.steps}", hint="lower params.learning_rate")
-            losses.append((step, mean))
-            self._check()
-            total.zero_()
-            stopped_by = stopped_by or ("patience" if self.worse >= _PATIENCE else None)
-            progress(step, step if stopped_by else self.steps, mean)
-            if stopped_by:
-                break
-        self.network.load_state_dict(self.best)
-        assert stopped_by is not None
-        return FitReport(step, stopped_by, tuple(losses))
-
-    def _stopped_by(self, step: int) -> Literal["steps", "patience", "time"] | None:
-        if step == self.steps:
-            return "steps"
-        return "time" if self._share_of_time() >= 1 else None
-
-    def _share_of_time(self) -> float:
-        minutes = self.params.max_minutes
-        return 0.0 if minutes is None else (time.monotonic() - self.began) / (60 * minutes)
-
-    def _step(self, step: int) -> Tensor:
+    def step(self, number: int, done: float) -> Tensor:
         """One batch; returns its loss, in nats a column."""
         size = min(self.params.batch, len(self.train))
         device = self.train.first.device
         batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
         ranks = random_ranks(self.network.places, len(batch), self.draw)
-        done = max(step / self.steps, min(1.0, self._share_of_time()))  # a budget decays the rate to its end, too
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.params.learning_rate * _schedule(done)
+        set_rate(self.optimizer, self.params.learning_rate * warm_cosine(done, _WARM_UP))
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logs = self.network.log_prob(batch, ranks, draw=self.draw, blur=_BLUR * (1 - done))
         loss = -(logs * (ranks >= 0)).sum() / (ranks >= 0).sum()
@@ -235,33 +194,14 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        kept = min(_EMA, (1 + step) / (10 + step))  # short at first, so that the start is soon forgotten
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - kept)
+        follow(self.average, self.network, number, _EMA)
         return loss.detach()
 
-    @torch.no_grad()
-    def _check(self) -> None:
-        """Keep the average if no weights did better on the validation rows."""
+    def validate(self) -> float:
+        """Nats a validation row, with no column given."""
         places = self.average.places
         logs = [
             self.average.log_prob(self.held.take(rows), places.expand(len(rows), -1))
             for rows in torch.split(torch.arange(len(self.held), device=places.device), self.params.batch)
         ]
-        loss = -torch.cat(logs).sum(1).mean().item()
-        self.worse += 1
-        if loss < self.best_loss:
-            self.best, self.best_loss, self.worse = copy.deepcopy(self.average.state_dict()), loss, 0
-
-
-def _split(rows: RowTokens, draw: torch.Generator) -> tuple[RowTokens, RowTokens]:
-    """Rows to learn from and validation rows: the same where there are too few to split."""
-    low, high = _HELD
-    held = min(max(len(rows) // 10, low), high, len(rows) // 4)
-    order = torch.randperm(len(rows), generator=draw, device=draw.device)
-    return (rows.take(order[held:]), rows.take(order[:held])) if held else (rows, rows)
-
-
-def _schedule(done: float) -> float:
-    """The learning rate as a share of its peak: up, then down to zero by a cosine."""
-    return done / _WARM_UP if done < _WARM_UP else 0.5 + 0.5 * math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))
+        return -torch.cat(logs).sum(1).mean().item()

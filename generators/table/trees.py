@@ -25,13 +25,23 @@ from safetensors.numpy import load_file, save_file
 from generators.nets.cart import Cells
 from generators.nets.column_tree import MOST_INPUTS, Alphabet, ColumnTrees, Draw, Growth
 from generators.nets.given import encode_given, keep_given
+from generators.nets.table import TableGenerator
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.cells import plain
 from synthmill.codecs.table import EncodedTable, TableCodec
 from synthmill.columns import Schema
-from synthmill.errors import RecipeError
-from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
+from synthmill.generator import (
+    NO_CHECKPOINT,
+    Checkpoint,
+    Cost,
+    FitProgress,
+    FitReport,
+    Sampled,
+    SampleRequest,
+    TrainData,
+    sampling,
+)
 
 _MOST_ROWS = 100_000
 _NUMBERS = ("number", "integer", "date", "datetime", "time")
@@ -41,13 +51,11 @@ _MOST_TREES = 2048  # columns and what is known before them, for which trees are
 Known = frozenset[int]
 
 
-class Trees(Generator):
+class Trees(TableGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "trees"
-    modality = "table"
     version = 1
-    codec = TableCodec
     micro_batch = 4096
 
     class Params(contract.Params):
@@ -61,31 +69,11 @@ class Trees(Generator):
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
 
     params: Trees.Params
-    _codec: TableCodec
     _alphabets: tuple[Alphabet, ...]
     _rows: tuple[Cells, ...]  # train, by part
     _order: tuple[int, ...]  # of the parts, where nothing is given
     _seed: int
     _trees: dict[tuple[int, Known], ColumnTrees]  # by part and what is known before it
-
-    @classmethod
-    def schema(cls, source: Schema, params: contract.Params) -> Schema:
-        """Any table with a column that is no id; text and images are refused."""
-        if all(column.kind == "id" for column in source):
-            raise RecipeError("table/trees has nothing to learn: all columns are ids", where="source.columns")
-        for column in source:
-            if column.kind in ("text", "image"):
-                raise RecipeError(
-                    f"table/trees cannot make the column {column.name!r} of kind {column.kind}",
-                    where=f"source.columns.{column.name}",
-                    hint="override its kind, or leave the column out of the source",
-                )
-        return source
-
-    @classmethod
-    def exact_conditions(cls, source: Schema, params: contract.Params) -> frozenset[str]:
-        """Every column but ids."""
-        return frozenset(column.name for column in source if column.kind != "id")
 
     @classmethod
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
@@ -100,7 +88,15 @@ class Trees(Generator):
         pairs = min(train_rows, _MOST_ROWS) * len(source) * min(len(source), MOST_INPUTS)
         return Cost(fit_s=0.5 + 1e-7 * params.trees * pairs, rows_per_s=2.5e6 / len(source))
 
-    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
+    def fit(
+        self,
+        data: TrainData,
+        *,
+        seed: int,
+        device: str,
+        progress: FitProgress,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ) -> FitReport:
         """One tree a column; a step is a column, its loss the entropy of its codes in the leaves, in nats."""
         self._codec = TableCodec.fit(data.table, data.schema)
         self._seed = seed

@@ -23,26 +23,34 @@ from torch import Tensor, nn
 
 from generators.nets.given import encode_given, keep_given
 from generators.nets.mixed import RowNoise, initialise
+from generators.nets.table import TableGenerator
 from generators.nets.vaeac import Noise, Vaeac
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.table import EncodedTable, TableCodec
 from synthmill.columns import Schema
-from synthmill.errors import FitError, RecipeError
-from synthmill.generator import Cost, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
+from synthmill.errors import FitError
+from synthmill.generator import (
+    NO_CHECKPOINT,
+    Checkpoint,
+    Cost,
+    FitProgress,
+    FitReport,
+    Sampled,
+    SampleRequest,
+    TrainData,
+    sampling,
+)
 
 _REPORT_EVERY = 20
 _WEIGHT_DECAY = 0.01
 
 
-class VAE(Generator):
+class VAE(TableGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "vae"
-    modality = "table"
     version = 1
-    codec = TableCodec
-    micro_batch = 1024
 
     class Params(contract.Params):
         """`steps` is the dial: by default it follows from the number of train rows."""
@@ -58,27 +66,7 @@ class VAE(Generator):
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
 
     params: VAE.Params
-    _codec: TableCodec
     _network: Vaeac
-
-    @classmethod
-    def schema(cls, source: Schema, params: contract.Params) -> Schema:
-        """Any table with a column that is no id; text and images are refused."""
-        if all(column.kind == "id" for column in source):
-            raise RecipeError("table/vae has nothing to learn: all columns are ids", where="source.columns")
-        for column in source:
-            if column.kind in ("text", "image"):
-                raise RecipeError(
-                    f"table/vae cannot make the column {column.name!r} of kind {column.kind}",
-                    where=f"source.columns.{column.name}",
-                    hint="override its kind, or leave the column out of the source",
-                )
-        return source
-
-    @classmethod
-    def exact_conditions(cls, source: Schema, params: contract.Params) -> frozenset[str]:
-        """Every column but ids."""
-        return frozenset(column.name for column in source if column.kind != "id")
 
     @classmethod
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
@@ -96,7 +84,15 @@ class VAE(Generator):
             fit_s=0.019 * (params.steps or _default_steps(train_rows)), rows_per_s=1.5e6 / (len(source) * params.rounds)
         )
 
-    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
+    def fit(
+        self,
+        data: TrainData,
+        *,
+        seed: int,
+        device: str,
+        progress: FitProgress,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ) -> FitReport:
         """Maximise the evidence lower bound; see `_train`."""
         self._codec = TableCodec.fit(data.table, data.schema)
         encoded = self._codec.encode(data.table)

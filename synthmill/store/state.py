@@ -20,6 +20,10 @@ class State:
         """Folder of a fitted model: files/ and receipt.json."""
         return self.root / "models" / fingerprint
 
+    def checkpoint(self, fingerprint: str) -> Path:
+        """The file from which the fit of a model goes on."""
+        return self.root / "checkpoints" / f"{fingerprint}.safetensors"
+
     @property
     def shards(self) -> Path:
         """Folder of all staging folders."""

@@ -18,7 +18,17 @@ import pyarrow as pa
 
 from synthmill.columns import Schema
 from synthmill.errors import StorageError
-from synthmill.generator import FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData, sampling
+from synthmill.generator import (
+    NO_CHECKPOINT,
+    Checkpoint,
+    FitProgress,
+    FitReport,
+    Generator,
+    Sampled,
+    SampleRequest,
+    TrainData,
+    sampling,
+)
 from synthmill.generator import Params as BaseParams
 from synthmill.seeds import uniforms
 
@@ -58,7 +68,15 @@ class Noise(Generator):
     def memory_bytes(cls, source: Schema, params: BaseParams) -> int:
         return 1 << 20
 
-    def fit(self, data: TrainData, *, seed: int, device: str, progress: FitProgress) -> FitReport:
+    def fit(
+        self,
+        data: TrainData,
+        *,
+        seed: int,
+        device: str,
+        progress: FitProgress,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+    ) -> FitReport:
         for step in range(self.params.fit_steps):
             if self.params.fit_step_s:
                 time.sleep(self.params.fit_step_s)

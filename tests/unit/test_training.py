@@ -1,0 +1,134 @@
+"""The training loop: budgets, best weights, and checkpoints from which a fit goes on to the same bytes."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from generators.nets import training
+from generators.nets.training import Budget, Learner, follow, set_rate, split, train, warm_cosine
+from synthmill.errors import FitError
+from synthmill.generator import NO_CHECKPOINT
+
+
+class Line(Learner):
+    """Learns y = 3 x from noisy draws, with an average of the weights; its validation loss is a list that the test gives."""
+
+    def __init__(self, checks=()):
+        self.network = nn.Linear(1, 1)
+        nn.init.zeros_(self.network.weight)
+        nn.init.zeros_(self.network.bias)
+        self.average = copy.deepcopy(self.network)
+        self.modules = {"network": self.network, "kept": self.average}
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)
+        self.optimizers = (self.optimizer,)
+        self.draw = torch.Generator().manual_seed(1)
+        self.checks = iter(checks)
+
+    def step(self, number, done):
+        x = torch.randn((8, 1), generator=self.draw)
+        set_rate(self.optimizer, 0.1 * warm_cosine(done, 0.1))
+        loss = (self.network(x) - 3 * x).square().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        follow(self.average, self.network, number, 0.9)
+        return loss.detach()
+
+    def validate(self):
+        return next(self.checks, None)
+
+
+class Memory:
+    """A checkpoint in memory."""
+
+    def __init__(self, data=None):
+        self.data = data
+
+    def read(self):
+        return self.data
+
+    def write(self, data):
+        self.data = data
+
+
+class Killed(Exception):
+    pass
+
+
+def fit(learner, steps=200, *, progress=lambda *now: None, checkpoint=NO_CHECKPOINT, **budget):
+    return train(learner, Budget(steps, **budget), name="line", progress=progress, checkpoint=checkpoint)
+
+
+def weights(learner):
+    return torch.cat([parameter.detach().flatten() for parameter in learner.average.parameters()])
+
+
+def test_a_fit_reaches_its_steps_and_learns():
+    learner, seen = Line(), []
+    report = fit(learner, progress=lambda *now: seen.append(now))
+    assert (report.steps, report.stopped_by) == (200, "steps")
+    assert [step for step, _ in report.losses] == list(range(20, 201, 20))
+    assert seen[-1][:2] == (200, 200)
+    assert weights(learner)[0].item() == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.parametrize("killed_at", [20, 60, 180])
+def test_a_killed_fit_goes_on_to_the_same_bytes(monkeypatch, killed_at):
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    checks = [5.0, 4.0, 6.0, 7.0, 3.0, 8.0, 9.0, 9.0, 9.0, 9.0]
+    whole = Line(checks)
+    report = fit(whole)
+
+    def kill(step, steps, loss):
+        if step == killed_at + 20:
+            raise Killed
+
+    checkpoint = Memory()
+    with pytest.raises(Killed):
+        fit(Line(checks), progress=kill, checkpoint=checkpoint)
+    resumed, seen = Line(checks[killed_at // 20 :]), []
+    assert fit(resumed, progress=lambda *now: seen.append(now), checkpoint=checkpoint) == report
+    assert seen[0][0] == killed_at, "says where it goes on"
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_the_best_weights_are_kept():
+    at_check = []
+    learner = Line([3.0, 1.0, 2.0, 2.0])
+
+    def note(step, steps, loss):
+        at_check.append(weights(learner))
+
+    report = fit(learner, 80, progress=note)
+    assert report.steps == 80
+    assert torch.equal(weights(learner), at_check[1])
+
+
+def test_patience_ends_a_fit():
+    report = fit(Line([1.0, 2.0, 2.0, 2.0]), 2000, patience=2)
+    assert report.stopped_by == "patience"
+    assert report.steps == 3 * 40, "three of forty checks"
+
+
+def test_time_ends_a_fit_and_counts_over_kills():
+    fitted = fit(Line(), 10**9, max_minutes=0.001)
+    assert fitted.stopped_by == "time"
+    assert fitted.steps < 10**9
+
+
+def test_a_loss_that_is_not_finite_is_an_error():
+    learner = Line()
+    nn.init.constant_(learner.network.weight, float("nan"))
+    with pytest.raises(FitError, match="line diverged by step 20 of 200"):
+        fit(learner)
+
+
+def test_few_rows_are_not_split():
+    draw = torch.Generator().manual_seed(0)
+    learned, held = split(3, draw)
+    assert sorted(learned.tolist()) == sorted(held.tolist()) == [0, 1, 2]
+    learned, held = split(1000, draw)
+    assert len(held) == 100
+    assert sorted([*learned.tolist(), *held.tolist()]) == list(range(1000))
