@@ -1,6 +1,7 @@
 """A plan's dataset in state, from the first file to the one that a release copies.
 
 candidates/PLAN/counts.json       what became of the candidates; written once data/ is there
+candidates/PLAN/drift.json        how the source changed, where a model goes on from an earlier one
 candidates/PLAN/measured/         everything that was measured
 candidates/PLAN/scores.json       scores and verdicts
 candidates/PLAN/origin.json       the plan, and where it comes from
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from synthmill.drift import Drift
 from synthmill.errors import StorageError
 from synthmill.features import measurable
 from synthmill.origin import Origin
@@ -114,9 +116,19 @@ class Candidate:
             features = feature_metadata(train.schema)
             pq.write_table(train.replace_schema_metadata(features), path, compression="zstd")
 
-    def keep(self, scores: Scores) -> None:
+    def keep(self, scores: Scores, drift: Drift | None) -> None:
         """Store what was measured, so that the candidate can be described again without a measurement."""
+        if drift is not None:
+            publish_json(self._drift, drift.model_dump(mode="json"))
         write_measured(self.root / "measured", scores)
+
+    @property
+    def _drift(self) -> Path:
+        return self.root / "drift.json"
+
+    def drift(self) -> Drift | None:
+        """How the source changed since the models before."""
+        return Drift.model_validate_json(self._drift.read_bytes()) if self._drift.exists() else None
 
     def measured(self) -> Scores:
         """What was measured."""
@@ -129,7 +141,7 @@ class Candidate:
         publish_json(self.root / "scores.json", scored.model_dump(mode="json"))
         publish_bytes(self.root / "origin.json", origin.model_dump_json(by_alias=True).encode())
         counts, plan = self.counts(), self.plan
-        report = _report(plan, counts, self.measured(), scored, previous)
+        report = _report(plan, counts, self.measured(), scored, previous, self.drift())
         publish_bytes(self.folder / "report.html", render(report).encode())
         publish_bytes(self.folder / "report.json", report_json(report))
         self._describe_privately(report)
@@ -189,6 +201,7 @@ def _report(
     scores: Scores,
     scored: Scored,
     previous: PreviousRelease | None,
+    drift: Drift | None,
 ) -> ReportInput:
     strata = tuple(
         StratumFacts(
@@ -228,4 +241,5 @@ def _report(
             protected=recipe.source.protected,
         ),
         recipe=recipe_json(recipe),
+        drift=drift,
     )

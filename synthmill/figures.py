@@ -18,10 +18,13 @@ FORMAT = 2  # 1 had `value` and `normalised` alone
 _KEPT = {"value", "direction", "floor", "ceiling", "normalised", "interval", "normalised_interval", "status"}
 
 
-def make_metrics(rows: int, scores: Iterable[Score]) -> dict[str, object]:
-    """The content of metrics/NAME.json. DVC shows its numbers, and leaves the intervals out, which are lists."""
+def make_metrics(rows: int, scores: Iterable[Score], models: Mapping[str, object] | None = None) -> dict[str, object]:
+    """The content of metrics/NAME.json, with the lineage of models where they start warm.
+
+    DVC shows its numbers, and leaves the intervals out, which are lists.
+    """
     entries = {score.name: score.model_dump(mode="json", include=_KEPT) for score in scores}
-    return {"format": FORMAT, "rows": rows, "scores": entries}
+    return {"format": FORMAT, "rows": rows, "scores": entries, **({"models": dict(models)} if models else {})}
 
 
 def make_plots(scores: Scores) -> dict[str, bytes]:

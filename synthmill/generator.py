@@ -79,10 +79,14 @@ class NoCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class TrainData:
-    """What a fit may see: the train rows and their schema. The holdout is not here, so it cannot leak."""
+    """What a fit may see: the train rows and their schema. The holdout is not here, so it cannot leak.
+
+    `before` is the folder of a saved model to go on from, where the generator has a param `warm_start`, it is asked for, and there is one.
+    """
 
     table: pa.Table
     schema: Schema
+    before: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

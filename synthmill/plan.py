@@ -2,7 +2,8 @@
 
 What each fingerprint holds, and why nothing else:
 
-    model    generator and codec versions, fit params, train rows and schema, seed, numpy, scikit-learn, torch versions: the weights' causes
+    model    generator and codec versions, fit params, train rows and schema, seed, numpy, scikit-learn, torch versions, and the model
+             that a warm start goes on from: the weights' causes
     job      the model, sampling params, conditions, micro-batch: the candidates' causes. Not rows, other jobs, workers or rules
     stratum  the job and one condition value: the stream of candidates, and the key of their noise
     staging  the stratum, the rules and copies_of_train: what is written beside each candidate
@@ -11,7 +12,7 @@ What each fingerprint holds, and why nothing else:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -51,13 +52,30 @@ class SourcePlan(_Frozen):
     schema_: Schema = Field(alias="schema")
 
 
+class Ancestor(_Frozen):
+    """The model that a warm start goes on from, and the source that it was fitted on."""
+
+    model: str
+    source: str
+
+
 class ModelPlan(_Frozen):
-    """One model to have: fitted, or found by its fingerprint."""
+    """One model to have: fitted, or found by its fingerprint.
+
+    With `params.warm_start` it has `kin`, which is the same for all models of the dataset that may go on from each other, and `before`
+    unless it is the first.
+    """
 
     fingerprint: str
     generator: str
     params: dict[str, JsonValue]
     trains: bool
+    kin: str | None = None
+    before: Ancestor | None = None
+
+
+FindAncestor = Callable[[str, str], Ancestor | None]
+"""Kin and the hash of train -> what to go on from."""
 
 
 class StratumPlan(_Frozen):
@@ -103,8 +121,24 @@ class Plan(_Frozen):
         """Accepted rows over all jobs."""
         return sum(job.rows for job in self.jobs)
 
+    @property
+    def before(self) -> str | None:
+        """The source that the models before these were fitted on; None without a warm start."""
+        return next((model.before.source for model in self.models if model.before is not None), None)
 
-def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: pa.Table) -> Plan:
+
+def no_ancestor(kin: str, train: str) -> None:
+    """A FindAncestor for plans outside of a workspace."""
+
+
+def make_plan(
+    recipe: Recipe,
+    schema: Schema,
+    train: pa.Table,
+    a: pa.Table,
+    b: pa.Table,
+    find_ancestor: FindAncestor = no_ancestor,
+) -> Plan:
     """Resolve a recipe; every mistake that can be known before a fit is a RecipeError here."""
     hashes = {"train": content_hash(train), "a": content_hash(a), "b": content_hash(b)}
     source = SourcePlan(
@@ -117,7 +151,7 @@ def make_plan(recipe: Recipe, schema: Schema, train: pa.Table, a: pa.Table, b: p
     )
     recipe = spelt_out(recipe, schema)
     refuse_impossible(Rules(recipe.rules, schema), recipe, train, holdout=(a, b))
-    planned = [_plan_job(recipe, index, job, source, train) for index, job in enumerate(recipe.jobs)]
+    planned = [_plan_job(recipe, index, job, source, train, find_ancestor) for index, job in enumerate(recipe.jobs)]
     models = {model.fingerprint: model for model, _ in planned}
     jobs = tuple(job for _, job in planned)
     _refuse_twins(jobs)
@@ -185,7 +219,9 @@ def _code(job: JobPlan) -> dict[str, Any]:
     }
 
 
-def _plan_job(recipe: Recipe, index: int, job: Job, source: SourcePlan, train: pa.Table) -> tuple[ModelPlan, JobPlan]:
+def _plan_job(
+    recipe: Recipe, index: int, job: Job, source: SourcePlan, train: pa.Table, find_ancestor: FindAncestor
+) -> tuple[ModelPlan, JobPlan]:
     where = f"jobs.{index}"
     kind = registry.generator(job.generator, where=where)
     if kind.modality != source.schema_.modality:
@@ -194,24 +230,11 @@ def _plan_job(recipe: Recipe, index: int, job: Job, source: SourcePlan, train: p
         )
     params = resolve_params(job, kind, where)
     plain: dict[str, JsonValue] = params.model_dump(mode="json")
-    fit_params = {k: v for k, v in plain.items() if k not in kind.Params.sampling_only()}
     schema = kind.schema(source.schema_, params)
-    model = fingerprint(
-        "model",
-        {
-            "generator": job.generator,
-            "version": kind.version,
-            "codec": kind.codec.version if kind.codec else 0,
-            "params": fit_params,
-            "train": source.train,
-            "schema": source.schema_.model_dump(mode="json"),
-            "seed": recipe.seed,
-            "versions": versions_of(_MODEL_PACKAGES),
-        },
-    )
+    model = _plan_model(recipe, job, kind, params, source, find_ancestor)
     conditions = {name: c.model_dump(mode="json", by_alias=True, exclude_none=True) for name, c in job.where.items()}
     causes = {
-        "model": model,
+        "model": model.fingerprint,
         "params": plain,
         "where": conditions,
         "balance": job.balance,
@@ -221,18 +244,51 @@ def _plan_job(recipe: Recipe, index: int, job: Job, source: SourcePlan, train: p
     exact = kind.exact_conditions(source.schema_, params)
     asked = [*job.where, *([job.balance] if job.balance else [])]
     strata = _plan_strata(recipe, index, job_fingerprint, source.schema_, train)
-    return ModelPlan(fingerprint=model, generator=job.generator, params=fit_params, trains=kind.trains), JobPlan(
+    return model, JobPlan(
         index=index,
         fingerprint=job_fingerprint,
         generator=job.generator,
         params=plain,
-        model=model,
+        model=model.fingerprint,
         rows=job.rows,
         micro_batch=kind.micro_batch,
         exact=tuple(name for name in asked if name in exact),
         by_rejection=tuple(name for name in asked if name not in exact),
         strata=strata,
         schema_=schema,
+    )
+
+
+def _plan_model(
+    recipe: Recipe, job: Job, kind: type[Generator], params: Params, source: SourcePlan, find_ancestor: FindAncestor
+) -> ModelPlan:
+    plain: dict[str, JsonValue] = params.model_dump(mode="json")
+    fit_params = {k: v for k, v in plain.items() if k not in kind.Params.sampling_only()}
+    made_by = {
+        "generator": job.generator,
+        "version": kind.version,
+        "codec": kind.codec.version if kind.codec else 0,
+        "params": fit_params,
+    }
+    causes = {
+        **made_by,
+        "train": source.train,
+        "schema": source.schema_.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "versions": versions_of(_MODEL_PACKAGES),
+    }
+    kin = before = None
+    if plain.get("warm_start"):
+        kin = fingerprint("kin", {**made_by, "dataset": recipe.dataset})
+        before = find_ancestor(kin, source.train)
+        causes["before"] = before and before.model
+    return ModelPlan(
+        fingerprint=fingerprint("model", causes),
+        generator=job.generator,
+        params=fit_params,
+        trains=kind.trains,
+        kin=kin,
+        before=before,
     )
 
 

@@ -53,7 +53,7 @@ def preview(
     recipe = unmeasured(load_recipe(path, overrides))
     with naming_lines(path):
         real = read_real(recipe, workspace)
-        plan = real.plan(recipe)
+        plan = real.plan(recipe, workspace)
     jobs = LooseJobs(plan, real, State(workspace.state), reporter, should_stop)
     models: dict[str, Files] = {}
     for job in plan.jobs:

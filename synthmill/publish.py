@@ -16,6 +16,7 @@ from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
 from synthmill.spec import Source
+from synthmill.store.ancestors import lineage
 from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
@@ -93,7 +94,7 @@ def _request(
         recipe_sha256=recipe_sha256,
         deps=tuple(_dependencies(workspace.root, plan.recipe.source)),
         candidate=candidate.folder,
-        metrics=make_metrics(plan.rows, outcome.scores),
+        metrics=make_metrics(plan.rows, outcome.scores, lineage(plan)),
         plots=make_plots(candidate.measured()),
         identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),
         run_id=uuid4().hex,

@@ -13,6 +13,7 @@ from synthmill.recipe_file import at_line
 from synthmill.sources import SourceTable, read
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
+from synthmill.store.ancestors import ancestors
 from synthmill.store.workspace import Workspace
 
 
@@ -23,9 +24,10 @@ class Real:
     source: SourceTable
     parts: Split
 
-    def plan(self, recipe: Recipe) -> Plan:
-        """The recipe resolved against these rows."""
-        return make_plan(recipe, self.source.schema, self.parts.train, self.parts.a, self.parts.b)
+    def plan(self, recipe: Recipe, workspace: Workspace) -> Plan:
+        """The recipe resolved against these rows, and against the releases of its dataset."""
+        parts, find_ancestor = self.parts, ancestors(workspace, recipe.dataset)
+        return make_plan(recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor)
 
 
 def read_real(recipe: Recipe, workspace: Workspace) -> Real:

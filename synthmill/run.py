@@ -7,7 +7,7 @@ after a kill goes on where the last one stopped, and a run of a finished plan do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter, duration
+from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
-from synthmill.errors import InputError, Interrupted
+from synthmill.errors import InputError, Interrupted, RunError
 from synthmill.examine import examine
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
@@ -109,7 +110,7 @@ class Run:
         recipe = load_recipe(self.request.recipe, self.request.overrides)
         with naming_lines(self.request.recipe):
             real = read_real(recipe, self.workspace)
-            plan = real.plan(recipe)
+            plan = real.plan(recipe, self.workspace)
             earlier_releases(
                 Git(self.workspace.root), plan
             )  # raises now where a gate names a version that does not exist
@@ -163,7 +164,8 @@ class Run:
             self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
             checkpoint = self.state.checkpoint(model.fingerprint)
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint)
+            before = self._ancestor(task, model)
+            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint, before)
             fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task), self.should_stop)
             receipt = write_model(
                 folder,
@@ -177,6 +179,19 @@ class Run:
             )
             checkpoint.unlink(missing_ok=True)
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
+
+    def _ancestor(self, task: str, model: ModelPlan) -> Mapping[str, bytes] | None:
+        """The files that a warm start goes on from."""
+        if model.before is None:
+            if model.kin is not None:
+                self.reporter.say(f"{task}: starts anew, state has no released model of other rows to go on from")
+            return None
+        found = read_model(self.state.model(model.before.model))
+        if found is None:
+            hint = "bring back the state that made it, or take params.warm_start away to start anew"
+            raise RunError(f"the model {model.before.model[:12]} that {task} goes on from is not in state", hint=hint)
+        self.reporter.say(f"{task}: goes on from the model {model.before.model[:12]}, of {found[0].train_rows:,} rows")
+        return found[1]
 
     def generate(self, plan: Plan, job: JobPlan, engine: Engine) -> None:
         """Have enough finished shards for the job's rows."""
@@ -236,7 +251,8 @@ class Run:
             if candidate.is_measured:
                 self.reporter.say("score: found")
             else:
-                candidate.keep(self._measure(plan, candidate, engine))
+                drift = find_drift(self.state, plan.before, plan.source) if plan.before else None
+                candidate.keep(self._measure(plan, candidate, engine), drift)
             outcome = judge_candidate(self.workspace, candidate, self.request.recipe, self.request.reason)
         return self._timed(outcome)
 

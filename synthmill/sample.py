@@ -53,7 +53,7 @@ def sample(request: SampleRequest, workspace: Workspace, reporter: Reporter, sho
     with naming_lines(request.recipe):
         real = read_real(recipe, workspace)
         recipe = _with_job(recipe, request, real.source.schema)
-        plan = real.plan(recipe)
+        plan = real.plan(recipe, workspace)
     jobs = LooseJobs(plan, real, State(workspace.state), reporter, should_stop)
     job = plan.jobs[request.job]
     check_cells(request.out, job.schema_)

@@ -43,6 +43,7 @@ class FitTask:
     seed: int
     device: str
     checkpoint: Path | None = None  # the file from which the fit goes on
+    before: Mapping[str, bytes] | None = None  # the files of the model that a warm start goes on from
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +114,27 @@ def fit_model(task: FitTask, train: pa.Table, progress: FitProgress) -> FittedMo
     _set_threads(kind)
     started = time.monotonic()
     generator = kind(kind.Params.parse(task.model.params))
-    report = generator.fit(
-        TrainData(train, task.schema),
-        seed=derive(task.seed, "fit"),
-        device=task.device,
-        progress=progress,
-        checkpoint=NO_CHECKPOINT if task.checkpoint is None else FileCheckpoint(task.checkpoint),
-    )
     with TemporaryDirectory(prefix="synthmill-fit-") as name:
-        folder = Path(name)
+        before, folder = Path(name) / "before", Path(name) / "fitted"
+        _write_files(task.before or {}, before)
+        report = generator.fit(
+            TrainData(train, task.schema, before=None if task.before is None else before),
+            seed=derive(task.seed, "fit"),
+            device=task.device,
+            progress=progress,
+            checkpoint=NO_CHECKPOINT if task.checkpoint is None else FileCheckpoint(task.checkpoint),
+        )
+        folder.mkdir()
         generator.save(folder)
         files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     return FittedModel(files, report, time.monotonic() - started)
+
+
+def _write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    for path, data in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
 
 
 def make_kit(
@@ -173,10 +183,7 @@ class Sampler:
         self._columns = {name: kit.source[name] for stratum in kit.strata for name in stratum.where}
         params = kind.Params.parse(kit.job.params)
         with TemporaryDirectory(prefix="synthmill-model-") as name:
-            for path, data in kit.files.items():
-                target = Path(name) / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+            _write_files(kit.files, Path(name))
             self._generator: Generator = kind.load(Path(name), params, device=kit.device)
 
     def make(self, shard: Shard) -> StagedShard:

@@ -7,13 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from synthmill.columns import Column, Modality
+from synthmill.columns import Modality
 from synthmill.errors import SourceError
 from synthmill.evaluator import Direction, Evaluator, Measured, Measurement, References
-from synthmill.features import amounts, measurable
+from synthmill.features import measurable
+from synthmill.shapes import distance
 
 
 class Shape(Evaluator):
@@ -41,36 +40,6 @@ class Shape(Evaluator):
             raise SourceError(
                 "no column has a shape: all are ids, text or images", hint="leave fidelity/shape out of the recipe"
             )
-        values = [_similarity(measured.table, references.holdout.table, column) for column in columns]
+        values = [1 - distance(measured.table[c.name], references.holdout.table[c.name], c) for c in columns]
         details = pa.table({"column": [c.name for c in columns], "kind": [c.kind for c in columns], "value": values})
         return Measurement({"": float(np.mean(values))}, {"columns": details})
-
-
-def _similarity(measured: pa.Table, real: pa.Table, column: Column) -> float:
-    if column.is_discrete:
-        return 1 - total_variation(measured[column.name], real[column.name])
-    sides = (
-        np.nan_to_num(amounts(t[column.name]), nan=-np.inf, posinf=np.inf, neginf=-np.inf) for t in (measured, real)
-    )
-    return 1 - kolmogorov_smirnov(*sides)
-
-
-def kolmogorov_smirnov(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """The largest distance between the two empirical distribution functions, 0..1."""
-    points = np.concatenate([x, y])
-    below_x = np.searchsorted(np.sort(x), points, side="right") / len(x)
-    below_y = np.searchsorted(np.sort(y), points, side="right") / len(y)
-    return float(np.abs(below_x - below_y).max())
-
-
-def total_variation(x: pa.ChunkedArray, y: pa.ChunkedArray) -> float:
-    """Half the sum of absolute differences of the labels' shares, 0..1; missing is a label."""
-    x_shares, y_shares = _shares(x), _shares(y)
-    labels = sorted({*x_shares, *y_shares}, key=repr)  # a fixed order of summing: the same bits again
-    return 0.5 * sum(abs(x_shares.get(label, 0.0) - y_shares.get(label, 0.0)) for label in labels)
-
-
-def _shares(values: pa.ChunkedArray) -> dict[object, float]:
-    counts = pc.value_counts(values)
-    labels, sizes = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
-    return {label: size / len(values) for label, size in zip(labels, sizes, strict=True)}

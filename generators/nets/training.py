@@ -14,10 +14,11 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from synthmill.errors import FitError
@@ -27,6 +28,8 @@ REPORT_EVERY = 20
 """Steps between two reports, which are the only places where the host waits for the device."""
 CHECKPOINT_EVERY_S = 10.0
 """How much of a fit a kill may cost."""
+NETWORK_FILE = "network.safetensors"
+"""Where a generator saves its weights, so that a warm start finds them."""
 _CHECKS = 40  # against the validation rows, in a whole fit
 _HELD = (50, 20_000)  # validation rows: a tenth, within these bounds
 
@@ -174,6 +177,15 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 # what learners share --------------------------------------------------------------------------------------------------
+
+
+def start_from(network: nn.Module, folder: Path | None) -> None:
+    """Copy the weights of a saved model that have the same name and shape; others, as of a column with a new label, start anew."""
+    if folder is None:
+        return
+    saved, own = load_file(folder / NETWORK_FILE), network.state_dict()
+    fitting = {name: weight for name, weight in saved.items() if name in own and own[name].shape == weight.shape}
+    network.load_state_dict(fitting, strict=False)
 
 
 def split(rows: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:

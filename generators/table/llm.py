@@ -27,7 +27,7 @@ from generators.nets.autoregressive import Autoregressive, Uniforms, initialise,
 from generators.nets.given import encode_given, keep_given
 from generators.nets.table import TableGenerator
 from generators.nets.tokens import RowTokens, Vocabulary, from_tensors, row_tokens, to_tensors, vocabularies
-from generators.nets.training import Budget, Learner, follow, set_rate, split, train, warm_cosine
+from generators.nets.training import Budget, Learner, follow, set_rate, split, start_from, train, warm_cosine
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.table import EncodedTable, TableCodec
@@ -69,6 +69,7 @@ class LLM(TableGenerator):
         batch: int = Field(256, ge=1, description="rows of an optimizer step")
         learning_rate: float = Field(2e-3, gt=0)
         weight_decay: float = Field(0.01, ge=0)
+        warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
         top_p: float = sampling(1.0, gt=0, le=1, description="keep the likeliest tokens that hold this share together")
 
@@ -106,11 +107,12 @@ class LLM(TableGenerator):
         words = vocabularies(self._codec.parts, encoded.codes, encoded.values)
         network = _network(words, self.params)
         initialise(network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
+        start_from(network, data.before)
         rows = row_tokens(words, encoded.codes, encoded.values).to(device)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(network.to(device), rows, self.params, draw)
         self._network = learner.average
-        steps = self.params.steps or _default_steps(data.table.num_rows)
+        steps = self.params.steps or _default_steps(data.table.num_rows) // (1 if data.before is None else 2)
         budget = Budget(steps, self.params.max_minutes, _PATIENCE)
         return train(learner, budget, name="table/llm", progress=progress, checkpoint=checkpoint)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from synthmill.columns import Schema
+from synthmill.drift import Drift
 from synthmill.scoring import Scores
 from synthmill.scoring.gates import Verdict
 from synthmill.scoring.previous import PreviousRelease
@@ -52,6 +53,7 @@ class ReportInput:
 
     `jobs` and `source` are empty for a table that no recipe made. `override` is the reason that a person gave for releasing in
     spite of the gates that block; `previous` is the release to compare with, and `recipe` that of now with every default filled in.
+    `drift` is there for a warm start.
     """
 
     dataset: str
@@ -66,6 +68,7 @@ class ReportInput:
     override: str | None = None
     previous: PreviousRelease | None = None
     recipe: Mapping[str, JsonValue] = field(default_factory=dict)
+    drift: Drift | None = None
 
 
 def in_words(job: Job) -> str:

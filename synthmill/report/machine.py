@@ -46,6 +46,7 @@ def report_json(report: ReportInput) -> bytes:
             ],
             "recipe": [asdict(key) for key in changes.keys],
         },
+        "drift": report.drift and report.drift.model_dump(mode="json"),
         "facts": dict(report.facts),
     }
     return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()

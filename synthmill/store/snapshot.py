@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,6 +35,11 @@ def write_snapshot(folder: Path, parts: Mapping[Part, pa.Table]) -> None:
 def read_snapshot(folder: Path, part: Part, schema: Schema) -> pa.Table:
     """One part under the schema of the source."""
     return pq.read_table(folder / f"{part}.parquet").cast(schema.arrow)
+
+
+def read_whole_snapshot(folder: Path) -> pa.Table:
+    """All rows of a source, which may have another schema than the plan's."""
+    return pa.concat_tables(pq.read_table(folder / f"{part}.parquet") for part in get_args(Part))
 
 
 def _holds(path: Path, table: pa.Table) -> bool:

@@ -8,13 +8,14 @@ import pytest
 from scipy.stats import ks_2samp
 
 from evaluators.fidelity.c2st import C2st
-from evaluators.fidelity.shape import Shape, kolmogorov_smirnov, total_variation
+from evaluators.fidelity.shape import Shape
 from evaluators.privacy.copies import Copies
 from evaluators.utility.tstr import Tstr
 from synthmill.columns import Column, Schema
 from synthmill.errors import SourceError
 from synthmill.evaluator import Evaluator, Measured, Measurement, Reference, References
 from synthmill.features import encode_jointly
+from synthmill.shapes import kolmogorov_smirnov, total_variation
 
 X = Column(name="x", kind="number", dtype="double")
 Y = Column(name="y", kind="number", dtype="double")

@@ -1,0 +1,67 @@
+"""Which model a warm start goes on from: the last released one that was fitted on other rows. Told by git, so that every clone agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from synthmill.plan import Ancestor, FindAncestor, Plan
+from synthmill.store.git import Git
+from synthmill.store.state import State
+from synthmill.store.versions import read_releases
+from synthmill.store.workspace import Workspace
+
+
+class Link(BaseModel):
+    """A released model in the line of its kin: the rows that it was fitted on, and what it went on from itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    source: str
+    train: str
+    before: Ancestor | None
+
+
+def lineage(plan: Plan) -> dict[str, object]:
+    """What later runs have to know of the plan's models, kept in metrics/NAME.json: kin -> link."""
+    source = plan.source
+    return {
+        model.kin: Link(
+            model=model.fingerprint, source=source.fingerprint, train=source.train, before=model.before
+        ).model_dump(mode="json")
+        for model in plan.models
+        if model.kin is not None
+    }
+
+
+def ancestors(workspace: Workspace, dataset: str) -> FindAncestor:
+    """Look through the releases of `dataset`, the latest first.
+
+    One that was fitted on the same rows is this model itself, and has its ancestor. A model or source that state no longer holds is none to
+    go on from: that fit starts anew, and its release says so.
+    """
+    state = State(workspace.state)
+
+    def find(kin: str, train: str) -> Ancestor | None:
+        link = next(_links(Git(workspace.root), dataset, kin), None)
+        if link is None:
+            return None
+        if link.train == train:
+            return link.before
+        is_there = state.model(link.model).is_dir() and state.source(link.source).is_dir()
+        return Ancestor(model=link.model, source=link.source) if is_there else None
+
+    return find
+
+
+def _links(git: Git, dataset: str, kin: str) -> Iterator[Link]:
+    """Of one kin; what cannot be read is left out: a person can make a tag too."""
+    for release in reversed(read_releases(git, dataset)):
+        models = release.metrics.get("models")
+        entry = models.get(kin) if isinstance(models, Mapping) else None
+        try:
+            yield Link.model_validate(entry)
+        except ValidationError:
+            continue
