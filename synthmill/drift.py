@@ -76,8 +76,11 @@ def _by_chance(then: pa.ChunkedArray, now: pa.ChunkedArray, column: Column) -> f
 
 
 def _in_both(left: pa.Table, right: pa.Table, columns: Sequence[str]) -> int:
-    counts = [
-        dict(zip(*np.unique(row_hashes(side, columns).view("V16"), return_counts=True), strict=True))
-        for side in (left, right)
-    ]
-    return int(sum(min(count, counts[1].get(row, 0)) for row, count in counts[0].items()))
+    """The size of the intersection of two multisets of rows."""
+    (rows, counts), (others, other_counts) = (
+        np.unique(row_hashes(side, columns), axis=0, return_counts=True) for side in (left, right)
+    )
+    _, group = np.unique(np.concatenate([rows, others]), axis=0, return_inverse=True)
+    of_left, of_right = (np.zeros(group.max(initial=-1) + 1, np.int64) for _ in range(2))
+    of_left[group[: len(rows)]], of_right[group[len(rows) :]] = counts, other_counts
+    return int(np.minimum(of_left, of_right).sum())
