@@ -7,6 +7,7 @@ Fits and samples run in processes of their own, on `threads` threads, so that th
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,10 @@ class FitProgress(Protocol):
 class Checkpoint(Protocol):
     """Where a fit keeps what it needs to go on after a kill. It belongs to one model fingerprint."""
 
+    @property
+    def every_s(self) -> float:
+        """Seconds of a fit between two writes: about what a kill may cost."""
+
     def read(self) -> bytes | None:
         """What was written last, whole; None at a start."""
 
@@ -69,6 +74,8 @@ class Checkpoint(Protocol):
 
 class NoCheckpoint:
     """A Checkpoint that keeps nothing."""
+
+    every_s = math.inf
 
     def read(self) -> None:
         """Nothing."""

@@ -35,6 +35,7 @@ from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.settings import Settings
 from synthmill.sources import SourceTable, find_source
 from synthmill.sources.split import Split
+from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes
 from synthmill.store.git import Git
@@ -162,11 +163,13 @@ class Run:
                 self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
                 return
             self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
-            checkpoint = self.state.checkpoint(model.fingerprint)
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
             before = self._ancestor(task, model)
+            every_s = self.workspace.settings.engine.checkpoint_every_s
+            checkpoint = FileCheckpoint(self.state.checkpoint(model.fingerprint), every_s).opened()
+            if step := checkpoint.step:
+                self.reporter.say(f"{task}: going on from step {step:,}")
             work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint, before)
-            fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task), self.should_stop)
+            fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task, step), self.should_stop)
             receipt = write_model(
                 folder,
                 fitted.files,
@@ -177,7 +180,7 @@ class Run:
                 seconds=fitted.seconds,
                 level="bitwise" if engine.device == "cpu" and fitted.report.stopped_by != "time" else "statistical",
             )
-            checkpoint.unlink(missing_ok=True)
+            checkpoint.drop()
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
 
     def _ancestor(self, task: str, model: ModelPlan) -> Mapping[str, bytes] | None:

@@ -24,6 +24,7 @@ class EngineSettings(_Part):
 
     workers: int | None = Field(default=None, ge=1, description="actors; default: what the machine or the cluster has")
     device: Literal["cpu", "cuda"] | None = Field(default=None, description="default: cuda where Ray sees GPUs")
+    checkpoint_every_s: float = Field(default=10.0, ge=0, description="seconds of a fit that a kill may cost")
 
 
 class Settings(_Part):

@@ -17,15 +17,16 @@ from synthmill.sources.infer import describe
 
 @dataclass(slots=True)
 class FitWords:
-    """Turns a fit's progress into words: loss and time left."""
+    """Turns a fit's progress into words: loss and time left. `before` are the steps that an earlier run took."""
 
     reporter: Reporter
     task: str
+    before: int = 0
     started: float = field(default_factory=time.monotonic)
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
         """See FitProgress."""
-        left = (time.monotonic() - self.started) / max(step, 1) * (steps - step)
+        left = (time.monotonic() - self.started) / max(step - self.before, 1) * (steps - step)
         self.reporter.progress(self.task, step, steps, f"loss {loss:.4g}, {duration(left)} left")
 
 

@@ -21,12 +21,20 @@ from numpy.typing import NDArray
 from synthmill import registry
 from synthmill.columns import Schema
 from synthmill.conditions import Condition, meeting
-from synthmill.generator import NO_CHECKPOINT, FitProgress, FitReport, Generator, Sampled, SampleRequest, TrainData
+from synthmill.generator import (
+    NO_CHECKPOINT,
+    Checkpoint,
+    FitProgress,
+    FitReport,
+    Generator,
+    Sampled,
+    SampleRequest,
+    TrainData,
+)
 from synthmill.plan import JobPlan, ModelPlan
 from synthmill.rows import row_hashes
 from synthmill.rules import Rules
 from synthmill.seeds import derive, uniforms
-from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.staging import STAGING_FIELDS, Level, shard_bytes, write_shard
 
 GIVEN_STEP = 2**32 - 1  # the step of the uniform that draws given values; generators count theirs from 0
@@ -42,7 +50,7 @@ class FitTask:
     schema: Schema
     seed: int
     device: str
-    checkpoint: Path | None = None  # the file from which the fit goes on
+    checkpoint: Checkpoint = NO_CHECKPOINT  # from which the fit goes on
     before: Mapping[str, bytes] | None = None  # the files of the model that a warm start goes on from
 
 
@@ -122,7 +130,7 @@ def fit_model(task: FitTask, train: pa.Table, progress: FitProgress) -> FittedMo
             seed=derive(task.seed, "fit"),
             device=task.device,
             progress=progress,
-            checkpoint=NO_CHECKPOINT if task.checkpoint is None else FileCheckpoint(task.checkpoint),
+            checkpoint=task.checkpoint,
         )
         folder.mkdir()
         generator.save(folder)

@@ -26,8 +26,6 @@ from synthmill.generator import Checkpoint, FitProgress, FitReport
 
 REPORT_EVERY = 20
 """Steps between two reports, which are the only places where the host waits for the device."""
-CHECKPOINT_EVERY_S = 10.0
-"""How much of a fit a kill may cost."""
 NETWORK_FILE = "network.safetensors"
 """Where a generator saves its weights, so that a warm start finds them."""
 _CHECKS = 40  # against the validation rows, in a whole fit
@@ -104,11 +102,11 @@ class _Fit:
             if course.step % self.check_every == 0 or is_last:
                 self._check()
             stopped_by = self._stopped_by()
-            progress(course.step, course.step if stopped_by else steps, loss)
-            total = 0.0
-            if stopped_by is None and time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            if stopped_by is None and time.monotonic() - saved_at >= self.checkpoint.every_s:
                 self.checkpoint.write(self._state())
                 saved_at = time.monotonic()
+            progress(course.step, course.step if stopped_by else steps, loss)
+            total = 0.0
         self.learner.modules["kept"].load_state_dict(self.best)
         return FitReport(course.step, stopped_by, tuple(course.losses))
 
@@ -154,7 +152,8 @@ class _Fit:
             for index, moments in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer/{place}/{index}/{name}": moment for name, moment in moments.items()}
         tensors["course"] = torch.frombuffer(bytearray(json.dumps(asdict(self.course)).encode()), dtype=torch.uint8)
-        return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return save(whole, metadata={"step": str(self.course.step)})  # for those who read no tensors
 
     def _restore(self, saved: bytes) -> None:
         tensors = load(saved)

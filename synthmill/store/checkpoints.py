@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+from safetensors import safe_open
 
 from synthmill.store.files import publish_bytes
 
@@ -16,6 +19,20 @@ class FileCheckpoint:
     """
 
     path: Path
+    every_s: float
+
+    def opened(self) -> Self:
+        """This one, with its folder."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    @property
+    def step(self) -> int:
+        """The step that a fit goes on from: 0 where it starts anew, or the checkpoint does not say."""
+        if not self.path.exists():
+            return 0
+        with safe_open(self.path, framework="numpy") as file:
+            return int((file.metadata() or {}).get("step", 0))
 
     def read(self) -> bytes | None:
         """What was written last."""
@@ -28,3 +45,7 @@ class FileCheckpoint:
         """Replace what was written before. Raises StorageError."""
         if self.path.parent.is_dir():
             publish_bytes(self.path, data)
+
+    def drop(self) -> None:
+        """The model is there."""
+        self.path.unlink(missing_ok=True)

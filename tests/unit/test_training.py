@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from generators.nets import training
 from generators.nets.training import Budget, Learner, follow, set_rate, split, train, warm_cosine
 from synthmill.errors import FitError
 from synthmill.generator import NO_CHECKPOINT
@@ -41,7 +40,9 @@ class Line(Learner):
 
 
 class Memory:
-    """A checkpoint in memory."""
+    """A checkpoint in memory, written at every report."""
+
+    every_s = 0.0
 
     def __init__(self, data=None):
         self.data = data
@@ -75,14 +76,13 @@ def test_a_fit_reaches_its_steps_and_learns():
 
 
 @pytest.mark.parametrize("killed_at", [20, 60, 180])
-def test_a_killed_fit_goes_on_to_the_same_bytes(monkeypatch, killed_at):
-    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+def test_a_killed_fit_goes_on_to_the_same_bytes(killed_at):
     checks = [5.0, 4.0, 6.0, 7.0, 3.0, 8.0, 9.0, 9.0, 9.0, 9.0]
     whole = Line(checks)
     report = fit(whole)
 
     def kill(step, steps, loss):
-        if step == killed_at + 20:
+        if step == killed_at:
             raise Killed
 
     checkpoint = Memory()
