@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from synthmill import registry
 from synthmill.columns import Schema
 from synthmill.conditions import Condition, meeting
+from synthmill.filters import Filters, hashes_of
 from synthmill.generator import (
     NO_CHECKPOINT,
     Checkpoint,
@@ -32,14 +33,10 @@ from synthmill.generator import (
     TrainData,
 )
 from synthmill.plan import JobPlan, ModelPlan
-from synthmill.rows import row_hashes
-from synthmill.rules import Rules
 from synthmill.seeds import derive, uniforms
 from synthmill.store.staging import STAGING_FIELDS, Level, shard_bytes, write_shard
 
 GIVEN_STEP = 2**32 - 1  # the step of the uniform that draws given values; generators count theirs from 0
-_COPY_REASON = "copy of a train row"
-_CONDITION_REASON = "condition not met"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,7 @@ def make_kit(
         matching = train.filter(meeting(train, stratum.where, columns)).select(exact)
         given, weights = _distinct(matching, exact)
         strata.append(StratumKit(stratum.fingerprint, stratum.staging, stratum.where, given, weights))
-    hashes = pc.unique(as_binary(row_hashes(train, source.compared)))
+    hashes = pc.unique(hashes_of(train, source))
     return Kit(job, files, tuple(strata), source, rules, reject_copies, hashes, device)
 
 
@@ -182,13 +179,13 @@ def _distinct(table: pa.Table, names: list[str]) -> tuple[pa.Table, NDArray[np.f
 
 
 class Sampler:
-    """A loaded generator with its filters; makes any shard of its job."""
+    """A loaded generator and the job's `filters`; makes any shard of the job."""
 
     def __init__(self, kit: Kit) -> None:
         kind = registry.generator(kit.job.generator)
         _set_threads(kind)
-        self._kit, self._rules = kit, Rules(kit.rules, kit.source)
-        self._columns = {name: kit.source[name] for stratum in kit.strata for name in stratum.where}
+        self._kit = kit
+        self.filters = Filters(kit.rules, kit.source, kit.train_hashes, reject_copies=kit.reject_copies)
         params = kind.Params.parse(kit.job.params)
         with TemporaryDirectory(prefix="synthmill-model-") as name:
             _write_files(kit.files, Path(name))
@@ -221,31 +218,23 @@ class Sampler:
     def _sample(self, stratum: StratumKit, first: int) -> Sampled:
         """One micro-batch, always whole, so that its size never changes a byte."""
         candidates = np.arange(first, first + self._kit.job.micro_batch, dtype=np.int64)
-        given = _draw_given(stratum, candidates)
-        request = SampleRequest(
-            candidates=candidates,
-            key=derive(stratum.fingerprint, "noise"),
-            given=given,
-            mask=np.ones((len(candidates), given.num_columns), dtype=np.bool_),
-        )
+        key = derive(stratum.fingerprint, "noise")
+        given = draw_given(stratum, candidates, key)
+        mask = np.ones((len(candidates), given.num_columns), dtype=np.bool_)
+        return self.ask(SampleRequest(candidates, key, given, mask))
+
+    def ask(self, request: SampleRequest) -> Sampled:
+        """The generator's own answer, before any filter."""
         return self._generator.sample(request)
 
     def _judged(self, stratum: StratumKit, shard: Shard, sampled: Sequence[Sampled]) -> pa.Table:
         """One row per candidate of the shard, in order: cells where accepted, the reason where not."""
         table = pa.concat_tables([batch.table.cast(self._kit.job.schema_.arrow) for batch in sampled])
         made = np.concatenate([batch.candidates for batch in sampled])
-        reject = np.full(table.num_rows, None, dtype=object)
-        reject[~meeting(table, stratum.where, self._columns).to_numpy()] = _CONDITION_REASON
-        for number, broken in enumerate(self._rules.broken(table)):
-            reject[broken.to_numpy() & (reject == None)] = f"rule {number}"  # noqa: E711 - elementwise
-        hashes = as_binary(row_hashes(table, self._kit.source.compared))
-        copy = pc.is_in(hashes, value_set=self._kit.train_hashes).to_numpy(zero_copy_only=False)
-        if self._kit.reject_copies:
-            reject[copy & (reject == None)] = _COPY_REASON  # noqa: E711
+        judged = self.filters.judge(table, stratum.where)
         staged = table.append_column("_candidate", pa.array(made))
-        for column, values in zip(
-            STAGING_FIELDS[1:], (pa.array(reject, pa.string()), pa.array(copy), hashes), strict=True
-        ):
+        found = pa.array(judged.reject, pa.string()), pa.array(judged.copy), judged.hashes
+        for column, values in zip(STAGING_FIELDS[1:], found, strict=True):
             staged = staged.append_column(column, values)
         lost = {candidate: reason for batch in sampled for candidate, reason in batch.rejects.items()}
         asked = np.arange(shard.start, shard.stop, dtype=np.int64)
@@ -276,20 +265,13 @@ def _blank_rejects(staged: pa.Table) -> pa.Table:
     return pa.table(columns, schema=staged.schema)
 
 
-def _draw_given(stratum: StratumKit, candidates: NDArray[np.int64]) -> pa.Table:
+def draw_given(stratum: StratumKit, candidates: NDArray[np.int64], key: int) -> pa.Table:
     """One row of given values per candidate, drawn from matching train rows by one uniform each."""
     if stratum.given.num_columns == 0:
         return stratum.given
-    draws = uniforms(derive(stratum.fingerprint, "noise"), candidates, GIVEN_STEP, 1)[:, 0]
+    draws = uniforms(key, candidates, GIVEN_STEP, 1)[:, 0]
     rows = np.searchsorted(np.cumsum(stratum.weights), draws, side="right")
     return stratum.given.take(pa.array(np.minimum(rows, len(stratum.weights) - 1)))
-
-
-def as_binary(hashes: NDArray[np.uint64]) -> pa.Array:
-    """128-bit hashes (rows, 2) as fixed-size binary."""
-    return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(16), len(hashes), [None, pa.py_buffer(np.ascontiguousarray(hashes))]
-    )
 
 
 def _level(device: str) -> Level:

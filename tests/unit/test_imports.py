@@ -18,6 +18,7 @@ LAYERS = [
         "codecs",
         "evaluator",
         "features",
+        "filters",
         "generator",
         "neighbours",
         "prediction",

@@ -11,7 +11,7 @@ from support.noise_jobs import SCHEMA, noise_job, train_table
 
 from synthmill.columns import Column, Schema
 from synthmill.conditions import Condition
-from synthmill.work import Kit, Sampler, Shard, StratumKit, _draw_given, make_kit
+from synthmill.work import Kit, Sampler, Shard, StratumKit, draw_given, make_kit
 
 
 def shard_of(kit, start, stop):
@@ -74,9 +74,9 @@ def test_given_values_come_from_train_as_often_as_there():
     stratum = StratumKit(
         "f", "s", {"colour": Condition.model_validate({"in": ("blue", "green")})}, given, np.array([0.8, 0.2])
     )
-    drawn = _draw_given(stratum, np.arange(20_000))["colour"].to_pylist()
+    drawn = draw_given(stratum, np.arange(20_000), 5)["colour"].to_pylist()
     assert abs(drawn.count("blue") / 20_000 - 0.8) < 0.01
-    assert _draw_given(stratum, np.arange(100, 164))["colour"].to_pylist() == drawn[100:164]
+    assert draw_given(stratum, np.arange(100, 164), 5)["colour"].to_pylist() == drawn[100:164]
 
 
 def test_conditions_of_several_columns_are_drawn_together(tmp_path):
@@ -91,6 +91,6 @@ def test_conditions_of_several_columns_are_drawn_together(tmp_path):
     asked = plan_job.model_copy(update={"strata": (stratum,), "exact": ("rings", "colour")})
     kit: Kit = make_kit(asked, {}, SCHEMA, train_table(), rules=(), reject_copies=False, device="cpu")
     pairs = {(row["rings"], row["colour"]) for row in train_table().to_pylist()}
-    drawn = _draw_given(kit.strata[0], np.arange(500)).to_pylist()
+    drawn = draw_given(kit.strata[0], np.arange(500), 5).to_pylist()
     assert {(row["rings"], row["colour"]) for row in drawn} <= pairs
     assert all(row["rings"] <= 3 and row["colour"] != "green" for row in drawn)
