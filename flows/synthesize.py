@@ -101,21 +101,30 @@ def _stages(run: Run, session: Session) -> None:
     prepare(work)
     settings = run.workspace.settings.engine
     with Pool(workers=session.workers or settings.workers, device=settings.device) as pool:
-        for place, model in enumerate(work.plan.models):
-            fit(work, pool, place, model.generator)
-        for job in work.plan.jobs:
-            generate(work, pool, job.index, job.generator)
+        _make(work, pool)
+        for plan in run.children(work.plan):
+            _make(_Work(run, plan), pool)
+            run.assemble(plan)
         session.outcome = assemble_and_score(work, pool)
     session.outcome = release(work, session.outcome)
 
 
+def _make(work: _Work, engine: Engine) -> None:
+    for place, model in enumerate(work.plan.models):
+        fit(work, engine, place, model.generator)
+    for job in work.plan.jobs:
+        generate(work, engine, job.index, job.generator)
+
+
 class _Work:
-    """The run and its plan, for tasks. A plain class, because Prefect searches dataclasses and models for futures, row by row."""
+    """The run and a plan, for tasks. A plain class, because Prefect searches dataclasses and models for futures, row by row."""
 
     plan: Plan
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, plan: Plan | None = None) -> None:
         self.run = run
+        if plan is not None:
+            self.plan = plan
 
 
 @task(task_run_name="prepare", cache_policy=NO_CACHE, persist_result=False)

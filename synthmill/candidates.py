@@ -7,6 +7,7 @@ candidates/PLAN/scores.json       scores and verdicts
 candidates/PLAN/origin.json       the plan, and where it comes from
 candidates/PLAN/private.html      the report with real rows beside; no release has it
 candidates/PLAN/dataset/          data/, README.md, report.html, report.json, croissant.json; manifest.json last: then it is complete
+candidates/PLAN/dataset/CHILD/    the same of a child table, where there are any; what is not released of it lies in children/CHILD/
 candidates/PLAN/settled.json      how it left quarantine; a candidate without it waits for somebody to approve or drop it
 """
 
@@ -24,7 +25,7 @@ from synthmill.drift import Drift
 from synthmill.errors import StorageError
 from synthmill.features import measurable
 from synthmill.origin import Origin
-from synthmill.outcome import Scored
+from synthmill.outcome import ChildScored, Scored
 from synthmill.plan import Plan, recipe_json
 from synthmill.report.card import make_card, make_croissant
 from synthmill.report.closest import find_closest
@@ -35,14 +36,19 @@ from synthmill.scoring import Scores
 from synthmill.scoring.previous import PreviousRelease
 from synthmill.scoring.task import ScoreTask
 from synthmill.store.assemble import StratumCount, write_jobs
+from synthmill.store.assemble_children import write_children
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, Override, check, make_manifest, read_manifest
 from synthmill.store.measured import read_measured, write_measured
 from synthmill.store.models import ModelReceipt, read_model
+from synthmill.store.slots import Slots
 from synthmill.store.snapshot import read_snapshot
 from synthmill.store.state import State
+
+Counts = tuple[tuple[StratumCount, ...], ...]  # of each job's strata
+_PLAN = "plan.json"  # of a child: its rows are known once those of the first table are
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,22 @@ class Candidate:
     def data(self) -> Path:
         """The Parquet files."""
         return self.folder / "data"
+
+    @property
+    def scored(self) -> Path:
+        """The Parquet files that are scored."""
+        return self.data
+
+    @property
+    def children(self) -> tuple[ChildCandidate, ...]:
+        """The candidates of the child tables, once they are assembled, in the recipe's order."""
+        plans = (self.root / "children" / child.recipe.dataset / _PLAN for child in self.plan.children)
+        return tuple(ChildCandidate(Plan.model_validate_json(path.read_bytes()), self.state) for path in plans)
+
+    @property
+    def slots(self) -> Path:
+        """What is given for the rows of the child tables, a folder each."""
+        return self.root / "slots"
 
     @property
     def is_assembled(self) -> bool:
@@ -93,18 +115,22 @@ class Candidate:
 
     def assemble(self, progress: Callable[[int], None]) -> None:
         """Write data/ whole or not at all, then the counts."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        for folder in (self.root, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
         aside = aside_of(self.data)
         with storage_errors(self.data):
             try:
                 aside.parent.mkdir(parents=True)
-                counts = write_jobs(self.plan, self.state, aside, progress)
+                counts = self._write(aside, progress)
                 publish_folder(aside, self.data)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
         if self.plan.recipe.release.include_real:
             self._include_real()
         publish_json(self.root / "counts.json", {"jobs": [[asdict(count) for count in job] for job in counts]})
+
+    def _write(self, data: Path, progress: Callable[[int], None]) -> Counts:
+        return write_jobs(self.plan, self.state, data, progress)
 
     def _include_real(self) -> None:
         """The recipe's explicit wish: the train rows beside the synthetic ones."""
@@ -149,7 +175,8 @@ class Candidate:
         files = sorted(self.data.glob("*.parquet"))
         publish_bytes(self.folder / "croissant.json", make_croissant(plan, self.folder, files).encode())
         override = Override(reason=scored.override, gates=scored.blocked) if scored.override else None
-        manifest = make_manifest(plan, self.folder, counts, self._models(), override)
+        children = {child.plan.recipe.dataset: child.manifest() for child in self.children}
+        manifest = make_manifest(plan, self.folder, counts, self._models(), override, children)
         publish_bytes(self.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
 
     def _describe_privately(self, report: ReportInput) -> None:
@@ -160,8 +187,8 @@ class Candidate:
         if source.schema_.modality != "table" or not measurable(source.schema_.columns) or not snapshot.is_dir():
             return
         train = read_snapshot(snapshot, "train", source.schema_)
-        strata = ScoreTask(self.plan, self.data, snapshot).strata
-        closest = find_closest(self.data, strata, train, source.schema_, self.plan.recipe.seed)
+        strata = ScoreTask(self.plan, self.scored, snapshot).strata
+        closest = find_closest(self.scored, strata, train, source.schema_, self.plan.recipe.seed)
         publish_bytes(path, render(report, closest=closest).encode())
 
     def settle(self, how: str) -> None:
@@ -181,7 +208,7 @@ class Candidate:
         found = {model.fingerprint: read_model(self.state.model(model.fingerprint)) for model in self.plan.models}
         return {fingerprint: model[0] for fingerprint, model in found.items() if model is not None}
 
-    def counts(self) -> tuple[tuple[StratumCount, ...], ...]:
+    def counts(self) -> Counts:
         """What became of each job's candidates."""
         jobs = json.loads((self.root / "counts.json").read_bytes())["jobs"]
         return tuple(tuple(StratumCount(**count) for count in job) for job in jobs)
@@ -195,9 +222,55 @@ class Candidate:
         return read_manifest(self.folder)
 
 
+@dataclass(frozen=True, slots=True)
+class ChildCandidate(Candidate):
+    """A child table of a candidate: a dataset in the folder of the first table's, described like any other."""
+
+    @property
+    def root(self) -> Path:
+        """What is not released of it."""
+        return self._parent / "children" / self.plan.recipe.dataset
+
+    @property
+    def folder(self) -> Path:
+        """Its place in the dataset."""
+        return self._parent / "dataset" / self.plan.recipe.dataset
+
+    @property
+    def scored(self) -> Path:
+        """Its rows joined with the columns of their parents; they stay in state."""
+        return self.root / "joined"
+
+    @property
+    def given(self) -> Slots:
+        """What is given for its rows."""
+        return Slots(self._parent / "slots" / self.plan.recipe.dataset)
+
+    def scores(self) -> ChildScored:
+        """Scores and verdicts."""
+        return ChildScored.model_validate_json((self.root / "scores.json").read_bytes())
+
+    @property
+    def _parent(self) -> Path:
+        assert self.plan.belonging is not None, "it is a child's plan"
+        return self.state.candidate(self.plan.belonging.parent)
+
+    def _write(self, data: Path, progress: Callable[[int], None]) -> Counts:
+        aside = aside_of(self.scored)
+        counts = write_children(self.plan, self.state, self.given, data, aside, progress)
+        publish_folder(aside, self.scored)
+        publish_bytes(self.root / _PLAN, self.plan.model_dump_json().encode())
+        return counts
+
+
+def candidate_of(plan: Plan, state: State) -> Candidate:
+    """The plan's candidate, be it a child's or not."""
+    return Candidate(plan, state) if plan.belonging is None else ChildCandidate(plan, state)
+
+
 def _report(
     plan: Plan,
-    counts: tuple[tuple[StratumCount, ...], ...],
+    counts: Counts,
     scores: Scores,
     scored: Scored,
     previous: PreviousRelease | None,
@@ -224,7 +297,7 @@ def _report(
     )
     return ReportInput(
         dataset=recipe.dataset,
-        schema=plan.jobs[0].schema_,
+        schema=plan.scored,
         rows=plan.rows,
         strata=strata,
         scores=scores,

@@ -183,11 +183,9 @@ def _run_inline(
     with reporting() as reporter, stop.listening(), Run(request, workspace, reporter, stop) as run, Inline() as engine:
         try:
             plan = run.prepare()
-            for model in plan.models:
-                run.fit(plan, model, engine)
-            for job in plan.jobs:
-                run.generate(plan, job, engine)
-            run.assemble(plan)
+            run.make(plan, engine)
+            for child in run.children(plan):
+                run.make(child, engine)
             outcome = run.score(plan, engine)
             outcome = run.finish(plan, outcome)
         except SynthmillError as error:

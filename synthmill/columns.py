@@ -5,7 +5,7 @@ The two are apart because they differ: postcodes are integers in Arrow and a cat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 import pyarrow as pa
@@ -78,6 +78,11 @@ class Schema(BaseModel):
     def names(self) -> list[str]:
         """The column names in order."""
         return [column.name for column in self.columns]
+
+    def without(self, names: Collection[str]) -> Schema:
+        """The same schema with the columns of these names left out, the target among them or not."""
+        columns = tuple(column for column in self.columns if column.name not in names)
+        return Schema(columns=columns, target=None if self.target in names else self.target)
 
     @property
     def compared(self) -> list[str]:

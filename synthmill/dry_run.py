@@ -47,7 +47,7 @@ class Estimate:
 def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) -> str:
     """The text, or the JSON object, of a dry run."""
     run = Run(request, workspace, PlainReporter(), lambda: False)
-    plan, source, _ = run.resolve()
+    plan, real = run.resolve()
     reuse, cost = _reuse(plan, run.state, workspace), estimate(plan, run.state)
     if as_json:
         fields = {"fit_s": cost.fit_s, "generate_s": cost.generate_s, "disk_bytes": round(cost.disk_bytes)}
@@ -62,7 +62,7 @@ def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) ->
             "# the recipe, every default filled in",
             _yaml(plan.recipe.model_dump(mode="json", by_alias=True, exclude_none=True)),
             f"plan {plan.fingerprint}",
-            *source_lines(plan, source),
+            *(line for own, source in real.tables(plan) for line in source_lines(own, source)),
             *jobs,
             "reuse",
             *(f"  {line}" for line in reuse),

@@ -91,6 +91,7 @@ class Evaluator(ABC):
     needs_target: ClassVar[bool] = False
     needs_protected: ClassVar[bool] = False
     needs_rules: ClassVar[bool] = False
+    joins: ClassVar[bool] = False  # of a child table it sees the parents' columns too, and so what ties the two tables
     replicates: ClassVar[int] = 10  # half-samples for the intervals; 0 where all are known in closed form
     threads: ClassVar[int] = 1
     minimum_rows: ClassVar[int] = 200  # a side; below it the score is undetermined

@@ -12,19 +12,27 @@ from collections.abc import Iterable, Mapping, Sequence
 import pyarrow as pa
 
 from synthmill.evaluator import Score
+from synthmill.outcome import ChildScored
 from synthmill.scoring import Scores
 
 FORMAT = 2  # 1 had `value` and `normalised` alone
 _KEPT = {"value", "direction", "floor", "ceiling", "normalised", "interval", "normalised_interval", "status"}
 
 
-def make_metrics(rows: int, scores: Iterable[Score], models: Mapping[str, object] | None = None) -> dict[str, object]:
-    """The content of metrics/NAME.json, with the lineage of models where they start warm.
+def make_metrics(
+    rows: int,
+    scores: Iterable[Score],
+    models: Mapping[str, object] | None = None,
+    children: Mapping[str, ChildScored] | None = None,
+) -> dict[str, object]:
+    """The content of metrics/NAME.json, with the lineage of models where they start warm, and the same of each child table.
 
     DVC shows its numbers, and leaves the intervals out, which are lists.
     """
     entries = {score.name: score.model_dump(mode="json", include=_KEPT) for score in scores}
-    return {"format": FORMAT, "rows": rows, "scores": entries, **({"models": dict(models)} if models else {})}
+    below = {name: make_metrics(child.rows, child.scores) for name, child in (children or {}).items()}
+    more = {"models": dict(models or {}), "children": below}
+    return {"format": FORMAT, "rows": rows, "scores": entries, **{name: found for name, found in more.items() if found}}
 
 
 def make_plots(scores: Scores) -> dict[str, bytes]:

@@ -31,8 +31,17 @@ class Judged:
 class Filters:
     """The filters of one job. Holds a database connection: not shared between threads."""
 
-    def __init__(self, rules: Sequence[str], schema: Schema, train_hashes: pa.Array, *, reject_copies: bool) -> None:
-        self._rules, self._schema = Rules(rules, schema), schema
+    def __init__(
+        self,
+        rules: Sequence[str],
+        schema: Schema,
+        train_hashes: pa.Array,
+        *,
+        reject_copies: bool,
+        context: Sequence[str] = (),
+    ) -> None:
+        """`context`: the columns that a child has from its parent, which tell no copies."""
+        self._rules, self._schema, self._context = Rules(rules, schema), schema, context
         self._train_hashes, self._reject_copies = train_hashes, reject_copies
 
     def judge(self, table: pa.Table, where: Mapping[str, Condition]) -> Judged:
@@ -42,14 +51,15 @@ class Filters:
         reject[~meeting(table, where, columns).to_numpy()] = CONDITION_REASON
         for number, broken in enumerate(self._rules.broken(table)):
             reject[broken.to_numpy() & (reject == None)] = f"rule {number}"  # noqa: E711 - elementwise
-        hashes = hashes_of(table, self._schema)
+        hashes = hashes_of(table, self._schema, self._context)
         copy = pc.is_in(hashes, value_set=self._train_hashes).to_numpy(zero_copy_only=False)
         if self._reject_copies:
             reject[copy & (reject == None)] = _COPY_REASON  # noqa: E711
         return Judged(reject, copy, hashes)
 
 
-def hashes_of(table: pa.Table, schema: Schema) -> pa.Array:
+def hashes_of(table: pa.Table, schema: Schema, context: Sequence[str] = ()) -> pa.Array:
     """128-bit hashes of rows by the columns that tell copies; fixed-size binary."""
-    hashes = np.ascontiguousarray(row_hashes(table, schema.compared))  # (rows, 2)
+    compared = [name for name in schema.compared if name not in context]
+    hashes = np.ascontiguousarray(row_hashes(table, compared))  # (rows, 2)
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(hashes), [None, pa.py_buffer(hashes)])

@@ -7,8 +7,10 @@ change which shards exist, never which candidates become rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+
+import pyarrow as pa
 
 from synthmill.errors import AcceptanceError, ShardError
 from synthmill.plan import JobPlan, StratumPlan
@@ -28,6 +30,10 @@ _SHARD_ROWS = 16_384  # candidates of the largest shard: a few seconds of work, 
 _SHARDS_A_WORKER = 4  # so that the last one does not leave the others idle
 
 
+JobGiven = Callable[[int, int], pa.Table]
+"""What is given for the slots [start, stop) of a child's job."""
+
+
 @dataclass(slots=True)
 class _Stream:
     """One stratum: its judge, and the finished shards that the frontier has not reached."""
@@ -43,8 +49,11 @@ class _Stream:
 class JobRun:
     """The state of one job's generation, rebuilt from receipts and shards at each start."""
 
-    def __init__(self, job: JobPlan, accept: Accept, state: State, *, workers: int) -> None:
-        self.job, self._accept, self._state, self._workers = job, accept, state, workers
+    def __init__(
+        self, job: JobPlan, accept: Accept, state: State, *, workers: int, slots: JobGiven | None = None
+    ) -> None:
+        """With `slots` every candidate is wanted: its attempts were made where it was."""
+        self.job, self._accept, self._state, self._workers, self._slots = job, accept, state, workers, slots
         opened = [self._open(place, stratum) for place, stratum in enumerate(job.strata) if stratum.rows]
         self._streams = {stream.plan.fingerprint: stream for stream in opened}
         self._failed = 0
@@ -55,7 +64,7 @@ class JobRun:
         folder = self._state.staging(stratum.staging)
         receipts = resume_receipts(folder)
         batches = math.ceil(self._accept.candidates_per_row * stratum.rows / self.job.micro_batch)
-        limit = batches * self.job.micro_batch  # an index, the same for every run of this plan
+        limit = batches * self.job.micro_batch if self._slots is None else stratum.rows  # the same for every run
         judge = Judge(folder, rows=stratum.rows, limit=limit, unique=self._accept.unique)
         stream = _Stream(stratum, place, judge, receipts)
         for receipt in receipts:
@@ -90,8 +99,14 @@ class JobRun:
                 continue
             own = [shard for shard in running if shard.stratum == fingerprint]
             if (span := self._next_range(stream, own)) is not None:
-                return Shard(job=self.job.index, place=stream.place, stratum=fingerprint, start=span[0], stop=span[1])
+                start, stop = span
+                given = None if self._slots is None else self._slots(start, self._whole(stop))
+                return Shard(self.job.index, stream.place, fingerprint, start, stop, given=given)
         return None
+
+    def _whole(self, stop: int) -> int:
+        """The end of the micro-batch that a range ends in."""
+        return math.ceil(stop / self.job.micro_batch) * self.job.micro_batch
 
     def _next_range(self, stream: _Stream, running: list[Shard]) -> tuple[int, int] | None:
         judge = stream.judge

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synthmill.candidates import Candidate
+from synthmill.candidates import Candidate, ChildCandidate
 from synthmill.errors import GateMissed, InputError
 from synthmill.origin import origin_of
-from synthmill.outcome import Outcome, Scored
+from synthmill.outcome import ChildScored, Outcome, Scored
 from synthmill.scoring.gates import judge
 from synthmill.store.earlier import LATEST, earlier_releases
 from synthmill.store.git import Git
@@ -21,14 +21,15 @@ def judge_candidate(workspace: Workspace, candidate: Candidate, recipe: Path, ov
     """
     plan, measured = candidate.plan, candidate.measured()
     earlier = earlier_releases(Git(workspace.root), plan)
-    previous, verdicts = earlier[LATEST], judge(plan.recipe, measured.scores, earlier)
+    previous = earlier[LATEST]
     scored = Scored(
         scores=measured.scores,
         by_job=measured.by_job,
-        gates=verdicts,
-        override=override if any(verdict.blocks for verdict in verdicts) else None,
+        gates=judge(plan.recipe, measured.scores, earlier),
         previous=None if previous is None else previous.version,
+        children={child.plan.recipe.dataset: _judge_child(workspace, child, recipe) for child in candidate.children},
     )
+    scored = scored.model_copy(update={"override": override if scored.blocked else None})
     if not (candidate.is_complete and candidate.scores() == scored):
         candidate.describe(scored, previous, origin_of(workspace, plan, recipe))
     return Outcome(
@@ -39,6 +40,16 @@ def judge_candidate(workspace: Workspace, candidate: Candidate, recipe: Path, ov
         level=candidate.manifest().level,
         path=str(candidate.folder),
     )
+
+
+def _judge_child(workspace: Workspace, child: ChildCandidate, recipe: Path) -> ChildScored:
+    """The verdicts on one child table, which is described too."""
+    plan, measured = child.plan, child.measured()
+    gates = judge(plan.recipe, measured.scores)
+    scored = ChildScored(scores=measured.scores, by_job=measured.by_job, gates=gates, rows=plan.rows)
+    if not (child.is_complete and child.scores() == scored):
+        child.describe(scored, None, origin_of(workspace, plan, recipe))
+    return scored
 
 
 def one_line(reason: str) -> str:

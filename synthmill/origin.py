@@ -13,7 +13,7 @@ from synthmill.measures import spelt_out
 from synthmill.plan import Plan
 from synthmill.recipe_file import load_recipe
 from synthmill.sources import is_file_source
-from synthmill.spec import Source
+from synthmill.spec import Recipe
 from synthmill.store.workspace import Workspace
 
 
@@ -35,7 +35,7 @@ def origin_of(workspace: Workspace, plan: Plan, recipe: Path) -> Origin:
     return Origin(
         plan=plan,
         recipe=(path.relative_to(workspace.root) if inside else path).as_posix(),
-        sources=_hashes(workspace.root, plan.recipe.source),
+        sources=_hashes(workspace.root, plan.recipe),
     )
 
 
@@ -47,15 +47,14 @@ def refuse_changes(workspace: Workspace, origin: Origin) -> None:
         raise InputError(
             "the recipe says something else than this candidate was made of", where=str(recipe), hint=again
         )
-    now = _hashes(workspace.root, origin.plan.recipe.source)
+    now = _hashes(workspace.root, origin.plan.recipe)
     for uri, sha256 in origin.sources.items():
         if now.get(uri) != sha256:
             raise InputError("the source has changed since this candidate was made", where=uri, hint=again)
 
 
-def _hashes(root: Path, source: Source) -> dict[str, str]:
-    uris = [uri for uri in (source.path, source.holdout) if isinstance(uri, str) and is_file_source(uri)]
-    places = {uri: root / uri for uri in uris}
+def _hashes(root: Path, recipe: Recipe) -> dict[str, str]:
+    places = {uri: root / uri for uri in recipe.uris if is_file_source(uri)}
     return {
         uri: hash_folder(path) if path.is_dir() else hash_file(path) for uri, path in places.items() if path.exists()
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import BaseModel, ConfigDict
 
 from synthmill.evaluator import Score
@@ -12,7 +14,8 @@ from synthmill.store.staging import Level
 class Scored(BaseModel):
     """Scores of the whole dataset and of each job, and what the gates say of them.
 
-    `override` is the reason that a person gave for releasing in spite of the gates that block; None where none does.
+    `override` is the reason that a person gave for releasing in spite of the gates that block; None where none does. `children` are the
+    child tables by name.
     `previous` is the version of the release before, with which the report compares.
     """
 
@@ -23,11 +26,20 @@ class Scored(BaseModel):
     gates: tuple[Verdict, ...]
     override: str | None = None
     previous: str | None = None
+    children: dict[str, ChildScored] = {}
 
     @property
     def blocked(self) -> tuple[Verdict, ...]:
-        """The gates that block, overridden or not."""
-        return tuple(gate for gate in self.gates if gate.blocks)
+        """The gates that block, overridden or not; those of children say which."""
+        own = tuple(gate for gate in self.gates if gate.blocks)
+        below = ((name, gate) for name, child in self.children.items() for gate in child.blocked)
+        return (*own, *(replace(gate, name=f"{name}: {gate.name}") for name, gate in below))
+
+
+class ChildScored(Scored):
+    """The same of a child table, of so many rows."""
+
+    rows: int
 
 
 class Outcome(Scored):

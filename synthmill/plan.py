@@ -12,7 +12,7 @@ What each fingerprint holds, and why nothing else:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -104,6 +104,29 @@ class JobPlan(_Frozen):
     schema_: Schema = Field(alias="schema")
 
 
+class FamilyShare(_Frozen):
+    """The rows of a child table that belong to one stratum of the first table, whose label they bear."""
+
+    job: int
+    label: str
+    where: dict[str, Condition]  # on the parent's columns, as a child's row is joined with them
+    rows: int
+
+
+class Belonging(_Frozen):
+    """What makes a plan the plan of a child table: whose rows it belongs to, and what is released of it.
+
+    The plan's source is the joined rows. `shares` are known, and jobs have rows, once the rows of the first table are.
+    """
+
+    key: str  # of the first table
+    reference: str  # the column that holds it
+    context: tuple[str, ...]  # the columns of the source that are the parent's
+    schema_: Schema = Field(alias="schema")
+    parent: str = ""  # fingerprint of the first table's plan
+    shares: tuple[FamilyShare, ...] = ()
+
+
 class Plan(_Frozen):
     """Everything that decides the bytes of a release."""
 
@@ -115,6 +138,19 @@ class Plan(_Frozen):
     models: tuple[ModelPlan, ...]
     jobs: tuple[JobPlan, ...]
     versions: dict[str, str]
+    children: tuple[Plan, ...] = ()
+    belonging: Belonging | None = None  # of a child's plan
+
+    @property
+    def scored(self) -> Schema:
+        """The columns that are made: without what a child has from its parent."""
+        made = self.jobs[0].schema_
+        return made if self.belonging is None else made.without(self.belonging.context)
+
+    @property
+    def released(self) -> Schema:
+        """The columns of the released rows, without provenance."""
+        return self.jobs[0].schema_ if self.belonging is None else self.belonging.schema_
 
     @property
     def rows(self) -> int:
@@ -138,8 +174,9 @@ def make_plan(
     a: pa.Table,
     b: pa.Table,
     find_ancestor: FindAncestor = no_ancestor,
+    children: Sequence[Plan] = (),
 ) -> Plan:
-    """Resolve a recipe; every mistake that can be known before a fit is a RecipeError here."""
+    """Resolve a recipe; every mistake that can be known before a fit is a RecipeError here. `children` are resolved already."""
     hashes = {"train": content_hash(train), "a": content_hash(a), "b": content_hash(b)}
     source = SourcePlan(
         fingerprint=fingerprint("source", {**hashes, "schema": schema.model_dump(mode="json")}),
@@ -159,18 +196,20 @@ def make_plan(
     evaluators = evaluator_versions(recipe, schema)
     versions = versions_of(_BYTES_PACKAGES)
     causes = {"source": source.fingerprint, "evaluators": evaluators, "versions": versions, "format": FORMAT}
+    own = {**causes, "recipe": recipe_json(recipe), "jobs": [job.fingerprint for job in jobs]}
+    kind = {**causes, "recipe": _without_rows_and_seed(recipe), "codes": [_code(job) for job in jobs]}
+    if children:  # else nothing of them is in there, as before there could be any
+        own["children"] = [child.fingerprint for child in children]
+        kind["children"] = [child.identity for child in children]
     return Plan(
-        fingerprint=fingerprint(
-            "plan", {**causes, "recipe": recipe_json(recipe), "jobs": [j.fingerprint for j in jobs]}
-        ),
-        identity=fingerprint(
-            "identity", {**causes, "recipe": _without_rows_and_seed(recipe), "codes": [_code(j) for j in jobs]}
-        ),
+        fingerprint=fingerprint("plan", own),
+        identity=fingerprint("identity", kind),
         recipe=recipe,
         source=source,
         models=tuple(models.values()),
         jobs=jobs,
         versions=versions,
+        children=tuple(children),
     )
 
 
@@ -196,8 +235,13 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain JSON with every default filled in."""
-    return recipe.model_dump(mode="json", by_alias=True)
+    """The recipe as plain JSON with every default filled in; of children nothing where there are none, as before there could be."""
+    plain = recipe.model_dump(mode="json", by_alias=True)
+    if not recipe.children:
+        del plain["children"]
+    if recipe.source.key is None:
+        del plain["source"]["key"]
+    return plain
 
 
 def _without_rows_and_seed(recipe: Recipe) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from synthmill.figures import make_metrics, make_plots
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
-from synthmill.spec import Source
+from synthmill.spec import Recipe
 from synthmill.store.ancestors import lineage
 from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
@@ -66,10 +66,10 @@ def publish(
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 
-def _dependencies(root: Path, source: Source) -> Iterator[str]:
-    """The files of the source that DVC can hash: those in the workspace, relative to it."""
-    for uri in (source.path, source.holdout):
-        if isinstance(uri, str) and is_file_source(uri):
+def _dependencies(root: Path, recipe: Recipe) -> Iterator[str]:
+    """The files of the sources that DVC can hash: those in the workspace, relative to it."""
+    for uri in recipe.uris:
+        if is_file_source(uri):
             path = (root / uri).resolve()
             if path.is_relative_to(root):
                 yield path.relative_to(root).as_posix()
@@ -92,9 +92,9 @@ def _request(
         dataset=plan.recipe.dataset,
         recipe=recipe_path,
         recipe_sha256=recipe_sha256,
-        deps=tuple(_dependencies(workspace.root, plan.recipe.source)),
+        deps=tuple(_dependencies(workspace.root, plan.recipe)),
         candidate=candidate.folder,
-        metrics=make_metrics(plan.rows, outcome.scores, lineage(plan)),
+        metrics=make_metrics(plan.rows, outcome.scores, lineage(plan), outcome.children),
         plots=make_plots(candidate.measured()),
         identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),
         run_id=uuid4().hex,

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthmill.errors import RecipeError, SourceError
+from synthmill.child_plan import plan_child
 from synthmill.plan import Plan, make_plan
 from synthmill.recipe_file import at_line
 from synthmill.sources import SourceTable, read
+from synthmill.sources.children import RealChild, overrides_of, read_family
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
 from synthmill.store.ancestors import ancestors
@@ -23,18 +25,29 @@ class Real:
 
     source: SourceTable
     parts: Split
+    children: tuple[RealChild, ...] = ()
+
+    def tables(self, plan: Plan) -> list[tuple[Plan, SourceTable]]:
+        """Each table's plan and the rows that were read for it."""
+        return [
+            (plan, self.source),
+            *((own, child.source) for own, child in zip(plan.children, self.children, strict=True)),
+        ]
 
     def plan(self, recipe: Recipe, workspace: Workspace) -> Plan:
         """The recipe resolved against these rows, and against the releases of its dataset."""
         parts, find_ancestor = self.parts, ancestors(workspace, recipe.dataset)
-        return make_plan(recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor)
+        children = [plan_child(recipe, child) for child in self.children]
+        return make_plan(recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor, children)
 
 
 def read_real(recipe: Recipe, workspace: Workspace) -> Real:
     """Read and split the recipe's source."""
     root, allowed, wanted = workspace.root, workspace.source_folders, recipe.source
-    source = read(wanted.path, root=root, overrides=wanted.columns, target=wanted.target, allowed=allowed)
-    return Real(source, split(source.table, source.schema, wanted.holdout, root=root, allowed=allowed))
+    source = read(wanted.path, root=root, overrides=overrides_of(wanted), target=wanted.target, allowed=allowed)
+    parts = split(source.table, source.schema, wanted.holdout, root=root, allowed=allowed)
+    family = read_family(recipe, source, parts, root=root, allowed=allowed)
+    return Real(family.source, family.parts, family.children)
 
 
 @contextmanager

@@ -15,12 +15,13 @@ from typing import Self
 
 import pyarrow as pa
 
-from synthmill.candidates import Candidate
+from synthmill.candidates import Candidate, candidate_of
 from synthmill.console import Reporter, duration
 from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
 from synthmill.errors import InputError, Interrupted, RunError
 from synthmill.examine import examine
+from synthmill.families import ask_children, given_for
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.judging import hold_gates, judge_candidate, one_line
@@ -28,12 +29,12 @@ from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.publish import publish, relative
 from synthmill.recipe_file import load_recipe, save_overrides
-from synthmill.resolve import naming_lines, read_real
+from synthmill.resolve import Real, naming_lines, read_real
 from synthmill.scoring import Scores
 from synthmill.scoring.cache import Measurements
 from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.settings import Settings
-from synthmill.sources import SourceTable, find_source
+from synthmill.sources import find_source
 from synthmill.sources.split import Split
 from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
@@ -68,7 +69,8 @@ class RunRequest:
     def check(self, workspace: Workspace) -> None:
         """Raise InputError for what is wrong with the recipe or this request, as far as it shows before any data is read."""
         recipe = load_recipe(self.recipe, self.overrides)
-        find_source(recipe.source.path, workspace.root, workspace.source_folders)
+        for uri in recipe.uris:
+            find_source(uri, workspace.root, workspace.source_folders)
         if self.override is not None:
             one_line(self.override)
             if not (self.place or self.release):
@@ -106,7 +108,7 @@ class Run:
 
     # prepare ----------------------------------------------------------------------------------------------------------
 
-    def resolve(self) -> tuple[Plan, SourceTable, Split]:
+    def resolve(self) -> tuple[Plan, Real]:
         """Recipe, source and split to a plan; writes nothing."""
         recipe = load_recipe(self.request.recipe, self.request.overrides)
         with naming_lines(self.request.recipe):
@@ -115,25 +117,30 @@ class Run:
             earlier_releases(
                 Git(self.workspace.root), plan
             )  # raises now where a gate names a version that does not exist
-            return plan, real.source, real.parts
+            return plan, real
 
     def prepare(self) -> Plan:
         """The plan, its lock, and the split source in state."""
         with self._stage("prepare"):
             self.request.check(self.workspace)
             self._recipe_sha256 = hash_file(self.request.recipe) if self.request.recipe.is_file() else ""
-            plan, source, parts = self.resolve()
+            plan, real = self.resolve()
             self._save_overrides()
             self.reporter.say(f"prepare: {plan.recipe.dataset}, plan {plan.fingerprint[:12]}")
-            for line in source_lines(plan, source):
+            for line in [line for own, source in real.tables(plan) for line in source_lines(own, source)]:
                 self.reporter.say(line)
             busy = f"another run works on this plan ({plan.fingerprint[:12]})"
             self._stack.enter_context(locked(self.state.lock(f"plan-{plan.fingerprint}"), busy))
             self._hide_state()
-            folder = self.state.source(plan.source.fingerprint)
-            write_snapshot(folder, {"train": parts.train, "a": parts.a, "b": parts.b})
+            self._keep(plan, real.parts)
+            for child, rows in zip(plan.children, real.children, strict=True):
+                self._keep(child, rows.parts)
             self.candidate(plan).drop_broken()
             return plan
+
+    def _keep(self, plan: Plan, parts: Split) -> None:
+        folder = self.state.source(plan.source.fingerprint)
+        write_snapshot(folder, {"train": parts.train, "a": parts.a, "b": parts.b})
 
     def _save_overrides(self) -> None:
         """Write them into the recipe where that was asked for, now that a plan could be made of them."""
@@ -150,6 +157,14 @@ class Run:
 
     def _train(self, plan: Plan) -> pa.Table:
         return read_snapshot(self.state.source(plan.source.fingerprint), "train", plan.source.schema_)
+
+    def make(self, plan: Plan, engine: Engine) -> None:
+        """Have a table's rows in files, all stages of it in this process; the flow calls them one by one."""
+        for model in plan.models:
+            self.fit(plan, model, engine)
+        for job in plan.jobs:
+            self.generate(plan, job, engine)
+        self.assemble(plan)
 
     # fit and generate -------------------------------------------------------------------------------------------------
 
@@ -200,9 +215,12 @@ class Run:
         """Have enough finished shards for the job's rows."""
         if self.candidate(plan).is_assembled:
             return
+        if not job.rows:
+            return
         with self._stage("generate"):
             task = f"generate {job.index} {job.generator}"
-            run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers)
+            given = given_for(plan, job, self.state)
+            run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers, slots=given)
             try:
                 if run.is_complete:
                     self.reporter.say(f"{task}: found, {job.rows:,} rows")
@@ -218,6 +236,8 @@ class Run:
                     rules=plan.recipe.rules,
                     reject_copies=plan.recipe.accept.copies_of_train == "reject",
                     device=engine.device,
+                    context=() if plan.belonging is None else plan.belonging.context,
+                    attempts=int(plan.recipe.accept.candidates_per_row),
                 )
                 engine.generate(run, kit, self.state.shards, lambda p: self._show(task, p), self.should_stop)
             finally:
@@ -230,7 +250,14 @@ class Run:
 
     def candidate(self, plan: Plan) -> Candidate:
         """The plan's dataset before its release, in state."""
-        return Candidate(plan, self.state)
+        return candidate_of(plan, self.state)
+
+    def children(self, plan: Plan) -> tuple[Plan, ...]:
+        """The plans of the child tables, once the first table is assembled and tells how many rows each of its rows has."""
+        if not plan.children:
+            return ()
+        self.assemble(plan)
+        return ask_children(self.candidate(plan), self.reporter, self.should_stop)
 
     def assemble(self, plan: Plan) -> None:
         """Have the accepted rows in files."""
@@ -251,18 +278,23 @@ class Run:
         """Have scores, verdicts, card, report and manifest: the candidate is complete."""
         candidate = self.candidate(plan)
         with self._stage("score"):
-            if candidate.is_measured:
-                self.reporter.say("score: found")
-            else:
-                drift = find_drift(self.state, plan.before, plan.source) if plan.before else None
-                candidate.keep(self._measure(plan, candidate, engine), drift)
+            for one in (candidate, *candidate.children):
+                self._have_measured(one, engine)
             outcome = judge_candidate(self.workspace, candidate, self.request.recipe, self.request.reason)
         return self._timed(outcome)
+
+    def _have_measured(self, candidate: Candidate, engine: Engine) -> None:
+        plan = candidate.plan
+        if candidate.is_measured:
+            self.reporter.say("score: found")
+        else:
+            drift = find_drift(self.state, plan.before, plan.source) if plan.before else None
+            candidate.keep(self._measure(plan, candidate, engine), drift)
 
     def _measure(self, plan: Plan, candidate: Candidate, engine: Engine) -> Scores:
         """All evaluators side by side; ceiling and floor, and the candidate too where it is the same, are found in state."""
         source = plan.source.fingerprint
-        task = ScoreTask(plan, candidate.data, self.state.source(source))
+        task = ScoreTask(plan, candidate.scored, self.state.source(source))
         known = Measurements(self.state.measurements, source, plan.versions)
         keys = plan.recipe.evaluators
         return examine(draw_candidate, task, keys, engine, self.reporter, self.should_stop, known=known)

@@ -64,6 +64,9 @@ class Source(Part):
     )
     target: str | None = Field(default=None, description="the column that utility is measured on")
     protected: str | None = Field(default=None, description="the column whose groups fairness compares")
+    key: str | None = Field(
+        default=None, description="the column that names each row, where children have rows that belong to it"
+    )
     holdout: Holdout = Field(default=0.2, description="a share, {by: COLUMN}, {after: DATE}, or a file of its own")
     columns: dict[str, ColumnOverride] = Field(default_factory=dict, description="overrides of the inferred types")
 
@@ -97,6 +100,23 @@ class Accept(Part):
     )
 
 
+class ChildSource(Part):
+    """The real rows of a second table: each belongs to the row of the first one whose key its column `parent` holds."""
+
+    path: str = Field(min_length=1, description="csv, tsv, jsonl or parquet")
+    parent: str = Field(description="the column that holds the key of the row it belongs to")
+    target: str | None = Field(default=None, description="the column that utility is measured on")
+    protected: str | None = Field(default=None, description="the column whose groups fairness compares")
+    columns: dict[str, ColumnOverride] = Field(default_factory=dict, description="overrides of the inferred types")
+
+
+class ChildAccept(Part):
+    """Which candidates become children, and when to give up."""
+
+    copies_of_train: Literal["count", "reject"] = Field(default="count", description="rows equal to a train row")
+    candidates_per_row: int = Field(default=20, ge=1, le=1000, description="attempts at one row before the run stops")
+
+
 class Gate(Part):
     """A bound on a score: raw, relative to the ceiling, on the scale from floor (0) to ceiling (1), or what an earlier release had."""
 
@@ -117,6 +137,23 @@ class Gate(Part):
         return self
 
 
+Gates = dict[ScoreName, Gate | Annotated[tuple[Gate, ...], Field(min_length=1)]]
+_ASKED_SCORES = "evaluators to run, or all that fit: [all]; those that a gate names are added"
+_RULES = "SQL boolean expressions over the columns; NULL passes"
+
+
+class Child(Part):
+    """A second table, each of its rows made for one row of the first: as many a row as its `_NAME` says."""
+
+    source: ChildSource
+    generator: Key = Field(description="one that keeps any given cell exactly, such as table/llm")
+    params: dict[str, JsonValue] = Field(default_factory=dict, description="the generator's own parameters")
+    rules: tuple[str, ...] = Field(default=(), max_length=1000, description=f"{_RULES}; parent's are \"parent.NAME\"")
+    accept: ChildAccept = ChildAccept()
+    scores: tuple[Asked, ...] = Field(default=(), description=_ASKED_SCORES)
+    gates: Gates = Field(default_factory=dict, description="a bound, or a list of bounds, for a score or a part of one")
+
+
 class ReleaseOptions(Part):
     """How the dataset is written and described."""
 
@@ -134,17 +171,26 @@ class Recipe(Part):
     source: Source
     seed: int = Field(default=0, ge=0, lt=2**63)
     jobs: tuple[Job, ...] = Field(min_length=1, max_length=1000)
-    rules: tuple[str, ...] = Field(
-        default=(), max_length=1000, description="SQL boolean expressions over the columns; NULL passes"
-    )
+    children: dict[Name, Child] = Field(default_factory=dict, description="tables whose rows belong to this one's")
+    rules: tuple[str, ...] = Field(default=(), max_length=1000, description=_RULES)
     accept: Accept = Accept()
-    scores: tuple[Asked, ...] = Field(
-        default=(), description="evaluators to run, or all that fit: [all]; those that a gate names are added"
-    )
-    gates: dict[ScoreName, Gate | Annotated[tuple[Gate, ...], Field(min_length=1)]] = Field(
-        default_factory=dict, description="a bound, or a list of bounds, for a score or a part of one"
-    )
+    scores: tuple[Asked, ...] = Field(default=(), description=_ASKED_SCORES)
+    gates: Gates = Field(default_factory=dict, description="a bound, or a list of bounds, for a score or a part of one")
     release: ReleaseOptions = ReleaseOptions()
+
+    @model_validator(mode="after")
+    def _children_have_a_parent(self) -> Recipe:
+        if self.children and self.source.key is None:
+            raise ValueError("children belong to rows that have a key; name its column under source.key")
+        if taken := {"data", "data-real"} & self.children.keys():
+            raise ValueError(f"{taken.pop()} is the folder of this table's own rows; call the child something else")
+        return self
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """Where all of the real data is: the source, a holdout of its own, the children."""
+        own = [self.source.path, *([self.source.holdout] if isinstance(self.source.holdout, str) else [])]
+        return (*own, *(child.source.path for child in self.children.values()))
 
     @property
     def gates_by_key(self) -> tuple[tuple[str, str, Gate], ...]:

@@ -70,6 +70,7 @@ class Shard:
     start: int
     stop: int
     attempt: int = 1
+    given: pa.Table | None = field(default=None, compare=False)  # of slots: a row for each candidate of its micro-batches
 
     def __str__(self) -> str:
         return f"shard {self.job}.{self.place} [{self.start:,}, {self.stop:,})"
@@ -111,6 +112,8 @@ class Kit:
     reject_copies: bool
     train_hashes: pa.Array  # fixed_size_binary(16)
     device: str
+    context: tuple[str, ...] = ()  # the columns of slots: given, and neither made nor compared
+    attempts: int = 1  # at each slot
 
 
 def fit_model(task: FitTask, train: pa.Table, progress: FitProgress) -> FittedModel:
@@ -151,6 +154,8 @@ def make_kit(
     rules: tuple[str, ...],
     reject_copies: bool,
     device: str,
+    context: tuple[str, ...] = (),
+    attempts: int = 1,
 ) -> Kit:
     """Gather what the actors of a job need; real values leave here only for actors, never for a release."""
     columns = {name: source[name] for stratum in job.strata for name in stratum.where}
@@ -160,8 +165,8 @@ def make_kit(
         matching = train.filter(meeting(train, stratum.where, columns)).select(exact)
         given, weights = _distinct(matching, exact)
         strata.append(StratumKit(stratum.fingerprint, stratum.staging, stratum.where, given, weights))
-    hashes = pc.unique(hashes_of(train, source))
-    return Kit(job, files, tuple(strata), source, rules, reject_copies, hashes, device)
+    hashes = pc.unique(hashes_of(train, source, context))
+    return Kit(job, files, tuple(strata), source, rules, reject_copies, hashes, device, context, attempts)
 
 
 def _distinct(table: pa.Table, names: list[str]) -> tuple[pa.Table, NDArray[np.float64]]:
@@ -185,7 +190,9 @@ class Sampler:
         kind = registry.generator(kit.job.generator)
         _set_threads(kind)
         self._kit = kit
-        self.filters = Filters(kit.rules, kit.source, kit.train_hashes, reject_copies=kit.reject_copies)
+        self.filters = Filters(
+            kit.rules, kit.source, kit.train_hashes, reject_copies=kit.reject_copies, context=kit.context
+        )
         params = kind.Params.parse(kit.job.params)
         with TemporaryDirectory(prefix="synthmill-model-") as name:
             _write_files(kit.files, Path(name))
@@ -195,12 +202,14 @@ class Sampler:
         """Make and filter every candidate of the shard; the same shard gives the same bytes."""
         started = time.monotonic()
         stratum = self._kit.strata[shard.place]
-        firsts = range(shard.start, shard.stop, self._kit.job.micro_batch)
-        sampled = [self._sample(stratum, first) for first in firsts]
-        table = self._judged(stratum, shard, sampled)
-        usage = Counter[str]()
-        for batch in sampled:
-            usage.update(batch.usage)
+        firsts, usage = range(shard.start, shard.stop, self._kit.job.micro_batch), Counter[str]()
+        if shard.given is None:
+            sampled = [self._sample(stratum, first) for first in firsts]
+            table = self._judged(stratum, range(shard.start, shard.stop), sampled)
+            for batch in sampled:
+                usage.update(batch.usage)
+        else:
+            table = pa.concat_tables(self._filled(stratum, shard, first, usage) for first in firsts)
         reasons = {
             e["values"]: e["counts"] for e in pc.value_counts(table["_reject"]).to_pylist() if e["values"] is not None
         }
@@ -223,12 +232,34 @@ class Sampler:
         mask = np.ones((len(candidates), given.num_columns), dtype=np.bool_)
         return self.ask(SampleRequest(candidates, key, given, mask))
 
+    def _filled(self, stratum: StratumKit, shard: Shard, first: int, usage: Counter[str]) -> pa.Table:
+        """One micro-batch of slots, each with the first of its attempts that is accepted.
+
+        An attempt is made at all of its slots, at the same places, so that no row depends on which others were accepted before.
+        """
+        assert shard.given is not None, "slots are given"
+        size = self._kit.job.micro_batch
+        slots = np.arange(first, first + size, dtype=np.int64)
+        given = shard.given.slice(first - shard.start, size)
+        mask = np.ones((size, given.num_columns), dtype=np.bool_)
+        asked, filled = range(first, min(first + size, shard.stop)), None
+        for attempt in range(self._kit.attempts):
+            key = derive(stratum.fingerprint, "noise", *([attempt] if attempt else []))
+            sampled = self.ask(SampleRequest(slots, key, given, mask))
+            usage.update({**sampled.usage, "attempts": len(asked)})
+            judged = self._judged(stratum, asked, [sampled])
+            filled = judged if filled is None else _first_accepted(filled, judged)
+            if filled["_reject"].null_count == len(asked):
+                break
+        assert filled is not None, "there is one attempt at least"
+        return filled
+
     def ask(self, request: SampleRequest) -> Sampled:
         """The generator's own answer, before any filter."""
         return self._generator.sample(request)
 
-    def _judged(self, stratum: StratumKit, shard: Shard, sampled: Sequence[Sampled]) -> pa.Table:
-        """One row per candidate of the shard, in order: cells where accepted, the reason where not."""
+    def _judged(self, stratum: StratumKit, candidates: range, sampled: Sequence[Sampled]) -> pa.Table:
+        """One row per candidate asked for, in order: cells where accepted, the reason where not."""
         table = pa.concat_tables([batch.table.cast(self._kit.job.schema_.arrow) for batch in sampled])
         made = np.concatenate([batch.candidates for batch in sampled])
         judged = self.filters.judge(table, stratum.where)
@@ -237,9 +268,16 @@ class Sampler:
         for column, values in zip(STAGING_FIELDS[1:], found, strict=True):
             staged = staged.append_column(column, values)
         lost = {candidate: reason for batch in sampled for candidate, reason in batch.rejects.items()}
-        asked = np.arange(shard.start, shard.stop, dtype=np.int64)
+        asked = np.asarray(candidates, dtype=np.int64)
         ordered = _with_lost(staged.take(np.argsort(made, kind="stable")), asked, lost)
         return _blank_rejects(ordered.slice(0, len(asked)))
+
+
+def _first_accepted(before: pa.Table, now: pa.Table) -> pa.Table:
+    """Row for row what was accepted before, else what came of the next attempt."""
+    is_taken = before["_reject"].is_null().to_numpy()
+    rows = np.arange(len(is_taken)) + np.where(is_taken, 0, len(is_taken))
+    return pa.concat_tables([before, now]).take(pa.array(rows))
 
 
 def _with_lost(staged: pa.Table, candidates: NDArray[np.int64], rejects: Mapping[int, str]) -> pa.Table:

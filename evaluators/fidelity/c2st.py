@@ -49,10 +49,13 @@ class C2st(Evaluator):
     `ranges`: of the most important columns the share of synthetic and of real rows by range of values, and the mean `probability`
     out of fold that a row there is synthetic; sorted by the difference of shares times how sure the detector is. Where a
     column is broken only in what ties it to others, its ranges look alike.
+
+    Rows of a child table are met with their parents' columns beside their own, so that it sees what ties the two tables.
     """
 
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 3
+    joins: ClassVar[bool] = True
     scores: ClassVar[Mapping[str, Direction]] = {"": "higher"}
     remedy: ClassVar[str] = (
         "Look at the columns and ranges that gave the rows away, and mend those first: their kind under "

@@ -41,10 +41,13 @@ class Trend(Evaluator):
     It misleads in two ways. Where most pairs are independent in the real rows, columns sampled on their own come out close to 1: read the
     normalised value. And it sees pairs alone, and of two amounts only their linear dependence: fidelity/mutual_information sees any
     dependence of two, fidelity/c2st that of more. With many labels the value of real rows falls as rows do: compare with the ceiling.
+
+    In a child table pairs are also those of its columns with its parents'.
     """
 
     modality: ClassVar[Modality] = "table"
     version: ClassVar[int] = 1
+    joins: ClassVar[bool] = True
     scores: ClassVar[Mapping[str, Direction]] = {"": "higher"}
     remedy: ClassVar[str] = (
         "Look at the worst pairs. A column that stands in most of them often has the wrong kind under source.columns; "

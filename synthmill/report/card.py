@@ -76,7 +76,7 @@ def make_card(plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: 
         override=_in_markdown(scored.override or ""),
         blocked=[f"{gate.name} {gate.status} ({gate.reason})" for gate in scored.blocked],
         warnings=[f"{gate.name} {gate.status} ({gate.reason})" for gate in scored.gates if gate.warns],
-        columns=plan.jobs[0].schema_.columns,
+        columns=plan.released.columns,
     )
 
 
@@ -154,4 +154,4 @@ def make_croissant(plan: Plan, folder: Path, files: list[Path]) -> str:
 
 
 def _columns(plan: Plan) -> tuple[Column, ...]:
-    return plan.jobs[0].schema_.columns
+    return plan.released.columns

@@ -45,6 +45,7 @@ class Subject:
     seed: int
     rules: tuple[str, ...] = ()
     protected: str | None = None
+    context: tuple[str, ...] = ()  # the columns of `schema` that a child has from its parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,13 @@ class Draw:
 
 @dataclass(frozen=True)
 class Exam:
-    """Everything that evaluators read, whoever runs them: real rows once, and a draw for each mixture and greatest number of rows."""
+    """Everything that evaluators read, whoever runs them: real rows once, and a draw for each mixture and greatest number of rows.
+
+    The rows of a child table have its own columns under `schema`, and with those of the parents all under `joined`; the two are one elsewhere.
+    """
 
     schema: Schema
+    joined: Schema
     strata: tuple[StratumShare, ...]
     seed: int
     rules: tuple[str, ...]
@@ -95,7 +100,8 @@ class Exam:
         if role == "ceiling":
             return self.real.a.take(draw.a)
         train = self.real.train.take(draw.train)
-        return control(train, self.strata, draw.quotas, schema=self.schema, seed=draw.floor_key)
+        context = [name for name in self.joined.names if name not in self.schema]
+        return control(train, self.strata, draw.quotas, schema=self.joined, seed=draw.floor_key, context=context)
 
 
 def draw_exam(subject: Subject, most: Sequence[int]) -> Exam:
@@ -117,17 +123,18 @@ def draw_exam(subject: Subject, most: Sequence[int]) -> Exam:
 
     mixtures: list[Mixture] = [None, *jobs] if len(jobs) > 1 else [None]
     draws = {(mixture, rows): draw(mixture, rows) for mixture in mixtures for rows in sorted(set(most))}
-    whole = draws[None, max(most)]
+    whole, own = draws[None, max(most)], subject.schema.without(subject.context)
     return Exam(
-        schema=subject.schema,
+        schema=own,
+        joined=subject.schema,
         strata=subject.strata,
         seed=subject.seed,
         rules=subject.rules,
         protected=subject.protected,
         real=subject.real,
         draws=draws,
-        samples=_samples(subject),
-        histograms=histograms(whole.candidate, subject.real.b.take(whole.b), subject.schema.columns),
+        samples=_samples(subject).select(own.names),
+        histograms=histograms(whole.candidate, subject.real.b.take(whole.b), own.columns),
     )
 
 

@@ -15,7 +15,7 @@ from synthmill.store.snapshot import read_snapshot
 
 @dataclass(frozen=True, slots=True)
 class ScoreTask:
-    """Where the candidate and the split source lie, and what to measure."""
+    """Where the candidate and the split source lie, and what to measure; of a child table the candidate is its joined rows."""
 
     plan: Plan
     candidate: Path
@@ -23,7 +23,10 @@ class ScoreTask:
 
     @property
     def strata(self) -> tuple[StratumShare, ...]:
-        """What each stratum gave to the candidate."""
+        """What each stratum gave to the candidate; of a child table, what each stratum of its parents gave."""
+        if self.plan.belonging is not None:
+            shares = (share for share in self.plan.belonging.shares if share.rows)
+            return tuple(StratumShare(job=s.job, label=s.label, where=s.where, rows=s.rows) for s in shares)
         return tuple(
             StratumShare(job=job.index, label=stratum.label, where=stratum.where, rows=stratum.rows)
             for job in self.plan.jobs
@@ -45,5 +48,6 @@ def draw_candidate(task: ScoreTask, _: Callable[[str, int, int], None]) -> Exam:
         seed=plan.recipe.seed,
         rules=plan.recipe.rules,
         protected=plan.recipe.source.protected,
+        context=() if plan.belonging is None else plan.belonging.context,
     )
     return draw_exam(subject, most_rows(plan.recipe.evaluators))

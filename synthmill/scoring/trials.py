@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from synthmill.columns import Schema
 from synthmill.errors import Interrupted, RecipeError, SynthmillError
 from synthmill.evaluator import Evaluator, Interval, Measured, Measurement, Reference, References
 from synthmill.registry import evaluator
@@ -92,13 +93,19 @@ class Examiner:
             raise RecipeError(f"{key} needs source.target")
         if subject.needs_protected and exam.protected is None:
             raise RecipeError(f"{key} needs source.protected")
-        return subject.prepare(exam.real.train, exam.schema, seed=_seed(exam.seed, key, "prepare"))
+        schema = self._schema(subject)
+        return subject.prepare(exam.real.train.select(schema.names), schema, seed=_seed(exam.seed, key, "prepare"))
+
+    def _schema(self, subject: Evaluator) -> Schema:
+        """Rules may name a parent's columns, and some measures are of what ties a child to its parent."""
+        return self._exam.joined if subject.joins or subject.needs_rules else self._exam.schema
 
     def _estimate(self, trial: Trial, subject: Evaluator) -> Estimate:
         """Measure all rows, then half of both sides again and again; each role meets the same halves, so that their luck cancels."""
         draw = self._exam.draws[trial.mixture, subject.maximum_rows]
         measured = self._exam.measured(draw, trial.role)
         holdout, train = self._exam.real.b.take(draw.b), self._exam.real.train.take(draw.train)
+        measured, holdout, train = (side.select(self._schema(subject).names) for side in (measured, holdout, train))
         found = []
         for replicate in range(1 + subject.replicates):
             sides = (measured, holdout, train)
@@ -118,10 +125,11 @@ class Examiner:
     ) -> Measurement:
         """Replicate 0 is all rows. Privacy meets all train rows each time: they are the given, not a draw."""
         exam, (measured, holdout, train) = self._exam, sides
+        schema = self._schema(subject)
         references = References(
-            exam.schema,
+            schema,
             Reference(holdout),
-            Reference(exam.real.train if subject.against == "train" else train),
+            Reference(exam.real.train.select(schema.names) if subject.against == "train" else train),
             self._prepared[key],
             exam.rules,
             exam.protected,

@@ -45,12 +45,11 @@ Progress = Callable[[int], None]  # rows written so far
 def write_jobs(plan: Plan, state: State, folder: Path, progress: Progress) -> tuple[tuple[StratumCount, ...], ...]:
     """Write `folder`/synthetic-XXXXX-of-XXXXX.parquet; the counts of each job's strata, in plan order."""
     folder.mkdir(parents=True)
-    largest = plan.recipe.release.rows_per_file
-    sizes = [(job, min(largest, job.rows - start)) for job in plan.jobs for start in range(0, job.rows, largest)]
-    readers = {job.index: _Interleaved(job, plan.recipe.accept, state) for job in plan.jobs}
+    sizes = file_sizes(plan)
+    readers = {job.index: JobRows(job, plan.recipe.accept, state) for job in plan.jobs}
     written = 0
     for number, (job, size) in enumerate(sizes):
-        path = folder / f"synthetic-{number:05d}-of-{len(sizes):05d}.parquet"
+        path = folder / file_name(number, len(sizes))
         with storage_errors(path):
             for rows in _write_file(path, readers[job.index], size):
                 written += rows
@@ -58,19 +57,35 @@ def write_jobs(plan: Plan, state: State, folder: Path, progress: Progress) -> tu
     return tuple(readers[job.index].counts() for job in plan.jobs)
 
 
+def file_sizes(plan: Plan) -> list[tuple[JobPlan, int]]:
+    """The job and the number of rows of each file, in order."""
+    largest = plan.recipe.release.rows_per_file
+    return [(job, min(largest, job.rows - start)) for job in plan.jobs for start in range(0, job.rows, largest)]
+
+
+def file_name(number: int, files: int) -> str:
+    """The name of a file of synthetic rows, as Hugging Face has it."""
+    return f"synthetic-{number:05d}-of-{files:05d}.parquet"
+
+
+def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """One of a dataset's files."""
+    return pq.ParquetWriter(path, schema, compression=_COMPRESSION, compression_level=_COMPRESSION_LEVEL)
+
+
 def job_rows(job: JobPlan, accept: Accept, state: State) -> Iterator[pa.Table]:
     """A job's accepted rows with provenance, in the order of the dataset, a row group at a time."""
-    rows = _Interleaved(job, accept, state)
+    rows = JobRows(job, accept, state)
     for start in range(0, job.rows, ROW_GROUP_ROWS):
         yield rows.take(min(ROW_GROUP_ROWS, job.rows - start))
 
 
-def _write_file(path: Path, rows: _Interleaved, size: int) -> Iterator[int]:
+def _write_file(path: Path, rows: JobRows, size: int) -> Iterator[int]:
     """Write one file; yields the rows of each row group once it is written."""
-    with pq.ParquetWriter(path, rows.schema, compression=_COMPRESSION, compression_level=_COMPRESSION_LEVEL) as writer:
+    with writer(path, rows.schema) as file:
         for start in range(0, size, ROW_GROUP_ROWS):
             group = rows.take(min(ROW_GROUP_ROWS, size - start))
-            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            file.write_table(group, row_group_size=ROW_GROUP_ROWS)
             yield group.num_rows
 
 
@@ -132,7 +147,7 @@ class _Stream:
         )
 
 
-class _Interleaved:
+class JobRows:
     """Rows of a job in order: row r is the (r div k)-th row of stratum r mod k."""
 
     def __init__(self, job: JobPlan, accept: Accept, state: State) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -62,8 +62,17 @@ class Override(_Frozen):
     gates: tuple[Verdict, ...]
 
 
+class ChildEntry(_Frozen):
+    """A child table: the manifest of the folder that bears its name says the rest. Its `reference` holds the `key` of a row of this table."""
+
+    rows: int
+    key: str
+    reference: str
+    schema_: Schema = Field(alias="schema")
+
+
 class Manifest(_Frozen):
-    """The manifest of one dataset. `override` joined format 1 later, and is written only where there was one."""
+    """The manifest of one dataset. `override` and `children` joined format 1 later, and are written only where there are any."""
 
     format: Literal[1] = FORMAT
     dataset: str
@@ -79,13 +88,16 @@ class Manifest(_Frozen):
     schema_: Schema = Field(alias="schema")
     jobs: tuple[JobEntry, ...]
     override: Override | None = None
+    children: dict[str, ChildEntry] = {}
     files: tuple[FileEntry, ...]
 
     @model_serializer(mode="wrap")
-    def _without_no_override(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+    def _without_what_is_not(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         fields: dict[str, JsonValue] = write(self)
         if self.override is None:
             del fields["override"]
+        if not self.children:
+            del fields["children"]
         return fields
 
 
@@ -95,8 +107,9 @@ def make_manifest(
     counts: tuple[tuple[StratumCount, ...], ...],
     models: dict[str, ModelReceipt],
     override: Override | None = None,
+    children: Mapping[str, Manifest] | None = None,
 ) -> Manifest:
-    """Describe a candidate whose other files are all written. `models`: model fingerprint -> its receipt."""
+    """Describe a candidate whose other files are all written. `models`: model fingerprint -> its receipt; `children`: their manifests."""
     jobs = tuple(
         JobEntry(
             generator=job.generator,
@@ -108,7 +121,9 @@ def make_manifest(
         )
         for job, strata in zip(plan.jobs, counts, strict=True)
     )
+    below = children or {}
     levels = {count.level for strata in counts for count in strata} | {model.level for model in models.values()}
+    levels |= {child.level for child in below.values()}
     return Manifest(
         dataset=plan.recipe.dataset,
         rows=plan.rows,
@@ -119,11 +134,18 @@ def make_manifest(
         versions=plan.versions,
         lock=fingerprint("lock", dict(plan.versions)),
         recipe=recipe_json(plan.recipe),
-        schema_=plan.jobs[0].schema_,
+        schema_=plan.released,
         jobs=jobs,
         override=override,
+        children={child.recipe.dataset: _child(child, below[child.recipe.dataset]) for child in plan.children},
         files=tuple(_entry(path, folder) for path in _files(folder)),
     )
+
+
+def _child(plan: Plan, manifest: Manifest) -> ChildEntry:
+    assert plan.belonging is not None, "it is a child's plan"
+    key, reference = plan.belonging.key, plan.belonging.reference
+    return ChildEntry(rows=manifest.rows, key=key, reference=reference, schema_=manifest.schema_)
 
 
 def _stratum(count: StratumCount) -> dict[str, JsonValue]:
@@ -143,7 +165,7 @@ def _entry(path: Path, folder: Path) -> FileEntry:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != NAME)
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / NAME)
 
 
 def read_manifest(folder: Path) -> Manifest:
