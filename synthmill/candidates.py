@@ -22,6 +22,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from synthmill.drift import Drift
+from synthmill.child_plan import with_slots
 from synthmill.errors import StorageError
 from synthmill.features import measurable
 from synthmill.origin import Origin
@@ -43,12 +44,11 @@ from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, Override, check, make_manifest, read_manifest
 from synthmill.store.measured import read_measured, write_measured
 from synthmill.store.models import ModelReceipt, read_model
-from synthmill.store.slots import Slots
+from synthmill.store.slots import Slots, read_slots
 from synthmill.store.snapshot import read_snapshot
 from synthmill.store.state import State
 
 Counts = tuple[tuple[StratumCount, ...], ...]  # of each job's strata
-_PLAN = "plan.json"  # of a child: its rows are known once those of the first table are
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,13 @@ class Candidate:
 
     @property
     def children(self) -> tuple[ChildCandidate, ...]:
-        """The candidates of the child tables, once they are assembled, in the recipe's order."""
-        plans = (self.root / "children" / child.recipe.dataset / _PLAN for child in self.plan.children)
-        return tuple(ChildCandidate(Plan.model_validate_json(path.read_bytes()), self.state) for path in plans)
+        """The candidates of the child tables, once their slots are in state, in the recipe's order."""
+        asked = ((child, read_slots(self.slots(child))) for child in self.plan.children)
+        return tuple(ChildCandidate(with_slots(child, self.plan, slots), self.state) for child, slots in asked)
 
-    @property
-    def slots(self) -> Path:
-        """What is given for the rows of the child tables, a folder each."""
-        return self.root / "slots"
+    def slots(self, child: Plan) -> Path:
+        """What is given for the rows of a child table."""
+        return self.root / "slots" / child.recipe.dataset
 
     @property
     def is_assembled(self) -> bool:
@@ -259,7 +258,6 @@ class ChildCandidate(Candidate):
         aside = aside_of(self.scored)
         counts = write_children(self.plan, self.state, self.given, data, aside, progress)
         publish_folder(aside, self.scored)
-        publish_bytes(self.root / _PLAN, self.plan.model_dump_json().encode())
         return counts
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from synthmill.candidates import Candidate, ChildCandidate
-from synthmill.child_plan import with_slots
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
 from synthmill.errors import Interrupted, RunError
@@ -16,25 +15,25 @@ from synthmill.store.state import State
 
 def ask_children(parents: Candidate, reporter: Reporter, should_stop: ShouldStop) -> tuple[Plan, ...]:
     """The plan of each child table, with its slots in state. RunError where the first table asks for no row of one."""
-    if parents.is_complete:
-        return tuple(child.plan for child in parents.children)
-    return tuple(_ask(parents, child, reporter, should_stop) for child in parents.plan.children)
-
-
-def _ask(parents: Candidate, child: Plan, reporter: Reporter, should_stop: ShouldStop) -> Plan:
-    name, state = child.recipe.dataset, parents.state
-
-    def show(rows: int) -> None:
-        if should_stop():
-            raise Interrupted(f"stopped while preparing {name}", hint="run again to go on")
-
-    train = read_snapshot(state.source(child.source.fingerprint), "train", child.source.schema_)
-    slots = write_slots(parents.slots / name, parents.data, parents.plan, child, train, show)
-    asked = with_slots(child, parents.plan, slots)
-    if not asked.rows:
-        raise RunError(f"no row made has rows of {name}", where=f"children.{name}", hint="ask for more rows")
-    reporter.say(f"{name}: {asked.rows:,} rows for {parents.plan.rows:,} rows of {parents.plan.recipe.dataset}")
+    for child in parents.plan.children:
+        if not parents.slots(child).is_dir():
+            _write(parents, child, should_stop)
+    asked = tuple(child.plan for child in parents.children)
+    for plan in asked:
+        name, rows = plan.recipe.dataset, parents.plan.rows
+        if not plan.rows:
+            raise RunError(f"none of {rows:,} rows has rows of {name}", where=f"children.{name}", hint="ask for more")
+        reporter.say(f"{name}: {plan.rows:,} rows for {rows:,} rows of {parents.plan.recipe.dataset}")
     return asked
+
+
+def _write(parents: Candidate, child: Plan, should_stop: ShouldStop) -> None:
+    def check(rows: int) -> None:
+        if should_stop():
+            raise Interrupted(f"stopped at row {rows:,} of {child.recipe.dataset}", hint="run again to go on")
+
+    train = read_snapshot(parents.state.source(child.source.fingerprint), "train", child.source.schema_)
+    write_slots(parents.slots(child), parents.data, parents.plan, child, train, check)
 
 
 def given_for(plan: Plan, job: JobPlan, state: State) -> JobGiven | None:

@@ -7,7 +7,6 @@ Rows are read and written in pieces, so memory is flat.
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -33,19 +32,18 @@ _INDEX = "slots.json"
 
 def write_slots(
     folder: Path, parents: Path, plan: Plan, child: Plan, train: pa.Table, progress: Callable[[int], None]
-) -> tuple[JobSlots, ...]:
-    """The slots of `child` for the assembled rows of the first table in `parents`, found or made; `train` are the child's joined rows.
+) -> None:
+    """The slots of `child` for the assembled rows of the first table in `parents`, whole or not at all; `train` are its joined rows."""
+    aside = aside_of(folder)
+    with storage_errors(folder):
+        aside.mkdir(parents=True)
+        found = [_write_job(aside, parents, plan, job, child, train, progress) for job in range(len(plan.jobs))]
+        (aside / _INDEX).write_text(json.dumps([asdict(job) for job in found]))
+        publish_folder(aside, folder)
 
-    Every job of `plan` has an entry and those with slots a file.
-    """
-    if not (folder / _INDEX).is_file():
-        aside = aside_of(folder)
-        with storage_errors(folder):
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            found = [asdict(_write_job(aside, parents, plan, job, child, train, progress)) for job in range(len(plan.jobs))]
-            (aside / _INDEX).write_text(json.dumps(found))
-            publish_folder(aside, folder)
+
+def read_slots(folder: Path) -> tuple[JobSlots, ...]:
+    """How many there are, by job of the first table."""
     return tuple(JobSlots(**job) for job in json.loads((folder / _INDEX).read_text()))
 
 
