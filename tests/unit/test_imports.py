@@ -13,7 +13,7 @@ PACKAGES = ("synthmill", "generators", "evaluators", "flows")
 # Lowest first: a module imports from its own layer and from those below it, never from above.
 LAYERS = [
     {"console", "errors", "fingerprint", "seeds", "stop"},
-    {"columns", "conditions", "dtypes", "pixels", "problems", "settings", "spec"},
+    {"columns", "conditions", "domains", "dtypes", "pixels", "problems", "settings", "spec"},
     {
         "codecs",
         "evaluator",
