@@ -98,8 +98,16 @@ class TrainData:
     secret: bytes | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Differential privacy for single rows: two trains that differ by one row, which one of them lacks, give nearly the same model."""
+
+    epsilon: float
+    delta: float
+
+
 class Privacy(BaseModel):
-    """A promise of differential privacy for single rows of train, and how it was kept.
+    """A promise of differential privacy as it was kept.
 
     `noise_multipliers` has the standard deviation of the noise of each release, in units of its sensitivity.
     """
@@ -198,8 +206,8 @@ class Generator(ABC):
         return None
 
     @classmethod
-    def epsilon(cls, params: AnyParams) -> float | None:
-        """What a fit may spend of differential privacy for rows of train; None where it promises none."""
+    def promise(cls, params: AnyParams) -> Promise | None:
+        """What a fit under these params promises the rows of train; None where it promises nothing."""
         return None
 
     @abstractmethod

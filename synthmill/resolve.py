@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from synthmill.errors import RecipeError, SourceError
@@ -14,6 +15,8 @@ from synthmill.sources import SourceTable, read
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
 from synthmill.store.ancestors import ancestors
+from synthmill.store.secret import read_secret
+from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 
 
@@ -27,7 +30,8 @@ class Real:
     def plan(self, recipe: Recipe, workspace: Workspace) -> Plan:
         """The recipe resolved against these rows, and against the releases of its dataset."""
         parts, find_ancestor = self.parts, ancestors(workspace, recipe.dataset)
-        return make_plan(recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor)
+        find_secret = partial(read_secret, State(workspace.state))
+        return make_plan(recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor, find_secret)
 
 
 def read_real(recipe: Recipe, workspace: Workspace) -> Real:

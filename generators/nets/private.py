@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from generators.nets.autoregressive import CellEmbedding, Stacked
 from generators.nets.training import Learner, follow, set_rate, warm_cosine
+from synthmill.generator import Promise
 
 _ASKING = 0.15  # of epsilon, were it spent alone, goes to counting rows; see synthmill/codecs/private.py
 _ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(11, 64), *range(64, 1025, 32))
@@ -52,18 +53,18 @@ class Mechanism:
         return _epsilon([(self.asking_noise, 1.0, 1), (self.noise, self.sample_rate, taken)], delta)
 
 
-def asking_noise(epsilon: float, delta: float) -> float:
+def asking_noise(promise: Promise) -> float:
     """How much noise the counts get."""
-    return _least(lambda noise: _epsilon([(noise, 1.0, 1)], delta) <= _ASKING * epsilon)
+    return _least(lambda noise: _epsilon([(noise, 1.0, 1)], promise.delta) <= _ASKING * promise.epsilon)
 
 
-def calibrate(epsilon: float, delta: float, *, asking: float, sample_rate: float, steps: int) -> Mechanism:
+def calibrate(promise: Promise, *, asking: float, sample_rate: float, steps: int) -> Mechanism:
     """The least noise with which counts and steps together stay within epsilon."""
 
     def mechanism(noise: float) -> Mechanism:
         return Mechanism(asking, noise, sample_rate, steps)
 
-    return mechanism(_least(lambda noise: mechanism(noise).epsilon(delta) <= epsilon))
+    return mechanism(_least(lambda noise: mechanism(noise).epsilon(promise.delta) <= promise.epsilon))
 
 
 def _epsilon(history: list[tuple[float, float, int]], delta: float) -> float:

@@ -18,9 +18,10 @@ from generators.nets.tokens import Bins, Vocabulary, row_tokens
 from generators.nets.training import Budget, train
 from synthmill.codecs.private import Counts, ask, make_codec, sensitivity
 from synthmill.codecs.table import Part, TableCodec
-from synthmill.generator import Checkpoint, FitProgress, FitReport, Privacy, TrainData
+from synthmill.generator import Checkpoint, FitProgress, FitReport, Privacy, Promise, TrainData
 
 _BINS = 64
+_OUTERMOST = 3.0  # normal score; beyond lie a few rows in ten thousand
 _STEPS = 1000
 _BATCH = 1024  # rows of a step on average; large ones drown less in noise
 _MOST_RATE = 0.25
@@ -28,11 +29,10 @@ _LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
-    """What a fit may spend, and how."""
+class Spending:
+    """How a promise is kept."""
 
-    epsilon: float
-    delta: float
+    promise: Promise
     max_grad_norm: float
     steps: int | None = None
     max_minutes: float | None = None
@@ -40,7 +40,7 @@ class Promise:
 
 def fit_privately(
     data: TrainData,
-    promise: Promise,
+    spending: Spending,
     make_network: Callable[[Sequence[Vocabulary]], Autoregressive],
     *,
     device: str,
@@ -50,7 +50,7 @@ def fit_privately(
     """A codec and a network that one row of train hardly changes."""
     assert data.secret is not None, "the engine gives one wherever a generator promises an epsilon"
     secret = Secret(data.secret)
-    codec, rows, asking = _ask(data, promise, secret)
+    codec, rows, asking = _ask(data, spending.promise, secret)
     words = vocabularies(codec.parts)
     network = make_network(words)
     initialise(network, torch.Generator().manual_seed(secret.number("weights")))
@@ -65,11 +65,10 @@ def fit_privately(
         return -(logs * is_made).sum(1) / is_made.sum(1)
 
     mechanism = calibrate(
-        promise.epsilon,
-        promise.delta,
+        spending.promise,
         asking=asking,
         sample_rate=min(_MOST_RATE, _BATCH / rows),
-        steps=promise.steps or _STEPS,
+        steps=spending.steps or _STEPS,
     )
     learner = PrivateLearner(
         network,
@@ -77,19 +76,19 @@ def fit_privately(
         len(tokens),
         mechanism,
         secret,
-        max_grad_norm=promise.max_grad_norm,
+        max_grad_norm=spending.max_grad_norm,
         learning_rate=_LEARNING_RATE,
     )
-    budget = Budget(mechanism.steps, promise.max_minutes)
+    budget = Budget(mechanism.steps, spending.max_minutes)
     report = train(learner, budget, name="table/llm", progress=progress, checkpoint=checkpoint)
-    privacy = _privacy(mechanism, promise.delta, report.steps)
+    privacy = _privacy(mechanism, spending.promise.delta, report.steps)
     kept = learner.average
     return codec, kept, FitReport(report.steps, report.stopped_by, report.losses, privacy)
 
 
 def _ask(data: TrainData, promise: Promise, secret: Secret) -> tuple[TableCodec, float, float]:
     """The codec, the noisy number of rows, and the noise of the counts in units of their sensitivity."""
-    noise = asking_noise(promise.epsilon, promise.delta)
+    noise = asking_noise(promise)
     deviation = noise * sensitivity(data.schema)
 
     def noisy(question: str, counts: Counts) -> Counts:
@@ -101,10 +100,13 @@ def _ask(data: TrainData, promise: Promise, secret: Secret) -> tuple[TableCodec,
 
 def vocabularies(parts: Sequence[Part]) -> tuple[Vocabulary, ...]:
     """Tokens whose bins are even in rank by the codec's own map."""
+    return tuple(Vocabulary(part, None if part.free is None else _even_bins()) for part in parts)
+
+
+def _even_bins() -> Bins:
     edges = torch.special.ndtri(torch.arange(1, _BINS, dtype=torch.float64) / _BINS)
-    ends = edges.new_tensor([-3.0, 3.0])
-    bins = Bins(edges, torch.cat([ends[:1], edges]), torch.cat([edges, ends[1:]]))
-    return tuple(Vocabulary(part, None if part.free is None else bins) for part in parts)
+    low, high = edges.new_tensor([-_OUTERMOST]), edges.new_tensor([_OUTERMOST])
+    return Bins(edges, torch.cat([low, edges]), torch.cat([edges, high]))
 
 
 def _privacy(mechanism: Mechanism, delta: float, steps: int) -> Privacy:

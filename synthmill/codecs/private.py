@@ -22,7 +22,6 @@ from synthmill.codecs.numbers import FEW, NumberColumn, Numbers
 from synthmill.codecs.table import ColumnCodec, LabelColumn, TableCodec
 from synthmill.columns import Column, Schema
 from synthmill.domains import labels, limits
-from synthmill.errors import RecipeError
 
 _LEVELS = 4
 _BRANCHES = 16  # of a cell, more where the grid is fine
@@ -53,7 +52,7 @@ class Grid:
     def of(cls, column: Column) -> Grid:
         """By the recipe alone."""
         ends = limits(column)
-        assert ends is not None, "refuse_undescribed has been called"
+        assert ends is not None, "a private plan has a domain for each column"
         lowest, highest = storage(column, ends).to_pylist()
         decimals = None if column.domain is None else column.domain.decimals
         smallest = 1 if isinstance(lowest, int) else 0 if decimals is None else 10.0**-decimals
@@ -93,17 +92,6 @@ class Answers:
 
     rows: float
     cells: Mapping[str, tuple[tuple[int, int, float], ...]]
-
-
-def refuse_undescribed(schema: Schema, where: str) -> None:
-    """RecipeError where the recipe does not describe a column, naming all of them: nothing may be read off the rows."""
-    missing = [column.name for column in schema if column.domain is None and column.kind != "id"]
-    if missing:
-        raise RecipeError(
-            f"epsilon needs every column described by the recipe, and it does not describe {', '.join(missing)}",
-            where=where,
-            hint=f"under source.columns give bounds or values, such as {missing[0]}: {{bounds: [0, 100]}}",
-        )
 
 
 def sensitivity(schema: Schema) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,9 @@ from pydantic import (
 from synthmill.columns import Schema
 from synthmill.errors import StorageError, WorkspaceError
 from synthmill.fingerprint import fingerprint, hash_file
+from synthmill.generator import Privacy
 from synthmill.plan import Plan, recipe_json
+from synthmill.privacy import OUTSIDE
 from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount
 from synthmill.store.models import ModelReceipt
@@ -62,8 +64,18 @@ class Override(_Frozen):
     gates: tuple[Verdict, ...]
 
 
+class PrivacyEntry(_Frozen):
+    """What the rows in data/ cost the rows of train in differential privacy: the sums over the models, and each model's own account."""
+
+    unit: Literal["one row of train, there or not"] = "one row of train, there or not"
+    epsilon: float
+    delta: float
+    models: dict[str, Privacy]
+    outside: tuple[str, ...] = OUTSIDE
+
+
 class Manifest(_Frozen):
-    """The manifest of one dataset. `override` joined format 1 later, and is written only where there was one."""
+    """The manifest of one dataset. `override` and `privacy` joined format 1 later, and are written only where there is one."""
 
     format: Literal[1] = FORMAT
     dataset: str
@@ -79,13 +91,15 @@ class Manifest(_Frozen):
     schema_: Schema = Field(alias="schema")
     jobs: tuple[JobEntry, ...]
     override: Override | None = None
+    privacy: PrivacyEntry | None = None
     files: tuple[FileEntry, ...]
 
     @model_serializer(mode="wrap")
-    def _without_no_override(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+    def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         fields: dict[str, JsonValue] = write(self)
-        if self.override is None:
-            del fields["override"]
+        for name in ("override", "privacy"):
+            if getattr(self, name) is None:
+                del fields[name]
         return fields
 
 
@@ -104,7 +118,7 @@ def make_manifest(
             model_sha256=models[job.model].sha256 if job.model in models else "",
             fingerprint=job.fingerprint,
             rows=job.rows,
-            strata=tuple(_stratum(count) for count in strata),
+            strata=tuple(_stratum(count, is_private=job.is_private) for count in strata),
         )
         for job, strata in zip(plan.jobs, counts, strict=True)
     )
@@ -122,16 +136,28 @@ def make_manifest(
         schema_=plan.jobs[0].schema_,
         jobs=jobs,
         override=override,
+        privacy=privacy_of(models),
         files=tuple(_entry(path, folder) for path in _files(folder)),
     )
 
 
-def _stratum(count: StratumCount) -> dict[str, JsonValue]:
+def privacy_of(models: Mapping[str, ModelReceipt]) -> PrivacyEntry | None:
+    """What the models spent together; None where they promise nothing."""
+    spent = {fingerprint: model.privacy for fingerprint, model in models.items() if model.privacy is not None}
+    if not spent:
+        return None
+    epsilon, delta = (sum(getattr(privacy, name) for privacy in spent.values()) for name in ("epsilon", "delta"))
+    return PrivacyEntry(epsilon=epsilon, delta=delta, models=spent)
+
+
+def _stratum(count: StratumCount, *, is_private: bool) -> dict[str, JsonValue]:
+    """How many rows equal one of train would be told without noise, so a private job does not say."""
+    copies: dict[str, JsonValue] = {} if is_private else {"copies_of_train": count.copies_of_train}
     return {
         "label": count.label,
         "rows": count.rows,
         "candidates": count.candidates,
-        "copies_of_train": count.copies_of_train,
+        **copies,
         "rejects": dict(count.rejects),
     }
 
