@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+TABLE_PEERS := .venv-peers-tables
 
-.PHONY: help demo browser test check lint unit chaos bench constraints clean
+.PHONY: help demo browser test check lint unit chaos bench bench-peers constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Synthmill needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 2; }
@@ -21,6 +22,14 @@ $(PEERS)/.ready: peers-constraints.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@echo "installing the peers that tests measure against into $(PEERS)"
 	@$(PEERS)/bin/python -m pip install -qq --disable-pip-version-check --constraint peers-constraints.txt sdmetrics prdc pyarrow
+	@touch $@
+
+# torchvision and torchaudio come with mostlyai-engine, which then fails at import.
+$(TABLE_PEERS)/.ready: peers-tables-constraints.txt
+	@test -x $(TABLE_PEERS)/bin/python || $(PYTHON) -m venv $(TABLE_PEERS)
+	@echo "installing other people's table generators into $(TABLE_PEERS) (a few minutes, 3 GB)"
+	@$(TABLE_PEERS)/bin/python -m pip install -qq --disable-pip-version-check --constraint peers-tables-constraints.txt ctgan mostlyai-engine sdv
+	@$(TABLE_PEERS)/bin/python -m pip uninstall -qq --disable-pip-version-check --yes torchvision torchaudio
 	@touch $@
 
 demo: $(VENV)/.ready  ## two datasets from recipe to release, in demo/
@@ -56,8 +65,14 @@ bench: $(VENV)/.ready $(PEERS)/.ready  ## speed, memory and scores of known wort
 	$(BIN)/python -m bench.score
 	$(BIN)/python -m bench.planted
 
+bench-peers: $(VENV)/.ready $(TABLE_PEERS)/.ready  ## table generators beside CTGAN, TVAE, TabularARGN and GaussianCopula (hours)
+	$(BIN)/python -m bench.table
+	$(BIN)/python -m bench.table --peers
+	$(BIN)/python -m bench.table --peers --equal
+	$(BIN)/python -m bench.table --table
+
 constraints:  ## pin what is installed now
 	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu//') > constraints.tmp && mv constraints.tmp constraints.txt
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(PEERS) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .synthmill
+	rm -rf $(VENV) $(PEERS) $(TABLE_PEERS) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .synthmill

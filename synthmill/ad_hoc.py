@@ -103,36 +103,51 @@ def preview(
 @commands.command()
 def sample(
     recipe: RecipePath,
-    rows: Annotated[int, typer.Option(min=1, max=10**12, help="accepted rows to make, exactly")],
-    out: Annotated[str, typer.Option(help="a .parquet, .csv or .jsonl file, or - for csv on stdout")],
+    out: Annotated[str, typer.Option("--out", "-o", help="a .parquet, .csv or .jsonl file, or - for csv on stdout")],
+    rows: Annotated[int | None, typer.Option(min=1, max=10**12, help="accepted rows to make, exactly")] = None,
+    complete: Annotated[
+        Path | None, typer.Option(help="instead of --rows: a file of rows, to fill their empty cells")
+    ] = None,
+    times: Annotated[int, typer.Option(min=1, help="with --complete: so many completions of each row")] = 1,
     job: Annotated[int, typer.Option(min=0, help="which job of the recipe, counted from 0")] = 0,
     where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE, met by every row; repeat for more")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="other rows of the same model")] = None,
     overrides: Overrides = None,
     fit: Annotated[bool, typer.Option("--fit", help="fit the model where no run has, for this sample alone")] = False,
     force: Annotated[bool, typer.Option("--force", help="replace the file")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check everything and say what would be done")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write rows from a fitted model to a file: as many as you like, under the job's rules and filters.
 
-    They are the job's own stream: as many rows as the dataset has are the dataset's rows, more go on from there.
+    They are the job's own stream: as many rows as the dataset has are the dataset's rows, more go on from there. With --complete they
+    are the rows of a file, and what is empty in them is filled to go with what is given.
     """
+    from synthmill.complete import CompleteRequest, Completion
+    from synthmill.complete import complete as fill
     from synthmill.console import reporting
-    from synthmill.sample import SampleRequest
+    from synthmill.errors import InputError
+    from synthmill.one_job import JobRequest
+    from synthmill.sample import Sample, SampleRequest
     from synthmill.sample import sample as write
     from synthmill.stop import StopFlag
     from synthmill.store.workspace import find
 
-    request = SampleRequest(
-        recipe,
-        rows,
-        None if out == "-" else Path(out),
-        job=job,
-        conditions=tuple(where or ()),
-        seed=seed,
-        overrides=tuple(overrides or ()),
-        may_fit=fit,
-        may_replace=force,
-    )
-    stop = StopFlag()
+    if (rows is None) == (complete is None):
+        raise InputError("give either --rows or --complete", hint="so many new rows, or a file of rows to fill")
+    if times > 1 and complete is None:
+        raise InputError("--times goes with --complete", where="--times", hint="for more new rows raise --rows")
+    if as_json and out == "-":
+        raise InputError("--json and the rows both want stdout", where="--out -", hint="name a file")
+    asked = JobRequest(recipe, job, tuple(where or ()), seed, tuple(overrides or ()), may_fit=fit)
+    target, workspace, stop = None if out == "-" else Path(out), find(Path.cwd()), StopFlag()
     with stop.listening(), reporting() as words:
-        write(request, find(Path.cwd()), words, stop)
+        done: Sample | Completion
+        if rows is not None:
+            done = write(SampleRequest(asked, rows, target, force, dry_run), workspace, words, stop)
+        elif complete is not None:
+            done = fill(CompleteRequest(asked, complete, target, times, force, dry_run), workspace, words, stop)
+    if as_json:
+        typer.echo(done.model_dump_json())
+    if done.failure is not None:
+        raise done.failure

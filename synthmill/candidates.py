@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from synthmill.drift import Drift
 from synthmill.child_plan import with_slots
+from synthmill.drift import Drift
 from synthmill.errors import StorageError
 from synthmill.features import measurable
 from synthmill.origin import Origin
@@ -41,7 +41,7 @@ from synthmill.store.assemble_children import write_children
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
-from synthmill.store.manifest import Manifest, Override, check, make_manifest, read_manifest
+from synthmill.store.manifest import Manifest, Override, PrivacyEntry, check, make_manifest, privacy_of, read_manifest
 from synthmill.store.measured import read_measured, write_measured
 from synthmill.store.models import ModelReceipt, read_model
 from synthmill.store.slots import Slots, read_slots
@@ -165,17 +165,17 @@ class Candidate:
             stale.unlink(missing_ok=True)
         publish_json(self.root / "scores.json", scored.model_dump(mode="json"))
         publish_bytes(self.root / "origin.json", origin.model_dump_json(by_alias=True).encode())
-        counts, plan = self.counts(), self.plan
-        report = _report(plan, counts, self.measured(), scored, previous, self.drift())
+        counts, plan, models = self.counts(), self.plan, self._models()
+        report = _report(plan, counts, self.measured(), scored, previous, self.drift(), privacy_of(models))
         publish_bytes(self.folder / "report.html", render(report).encode())
         publish_bytes(self.folder / "report.json", report_json(report))
         self._describe_privately(report)
-        publish_bytes(self.folder / "README.md", make_card(plan, counts, scored).encode())
+        publish_bytes(self.folder / "README.md", make_card(plan, counts, scored, privacy_of(models)).encode())
         files = sorted(self.data.glob("*.parquet"))
         publish_bytes(self.folder / "croissant.json", make_croissant(plan, self.folder, files).encode())
         override = Override(reason=scored.override, gates=scored.blocked) if scored.override else None
         children = {child.plan.recipe.dataset: child.manifest() for child in self.children}
-        manifest = make_manifest(plan, self.folder, counts, self._models(), override, children)
+        manifest = make_manifest(plan, self.folder, counts, models, override, children)
         publish_bytes(self.folder / MANIFEST, (manifest.model_dump_json(indent=1) + "\n").encode())
 
     def _describe_privately(self, report: ReportInput) -> None:
@@ -273,6 +273,7 @@ def _report(
     scored: Scored,
     previous: PreviousRelease | None,
     drift: Drift | None,
+    privacy: PrivacyEntry | None,
 ) -> ReportInput:
     strata = tuple(
         StratumFacts(
@@ -291,6 +292,11 @@ def _report(
         ("holdout rows", f"{source.a_rows:,} + {source.b_rows:,}"),
         ("seed", str(recipe.seed)),
         ("plan", plan.fingerprint),
+        *(
+            (name, f"{child.rows:,} rows, with a report of their own in {name}/")
+            for name, child in scored.children.items()
+        ),
+        *_privacy_facts(privacy),
         *plan.versions.items(),
     )
     return ReportInput(
@@ -314,3 +320,10 @@ def _report(
         recipe=recipe_json(recipe),
         drift=drift,
     )
+
+
+def _privacy_facts(privacy: PrivacyEntry | None) -> tuple[tuple[str, str], ...]:
+    if privacy is None:
+        return ()
+    words = f"epsilon {privacy.epsilon:.3g}, delta {privacy.delta:.3g} for {privacy.unit}"
+    return (("differential privacy of data/", words), ("outside of it", "; ".join(privacy.outside)))

@@ -1,8 +1,8 @@
-"""The plan of a child table: resolved like any other against its joined rows, and given its rows once those of the first table are known.
+"""The plan of a child table: resolved like any other against its joined rows, and given its rows once the first table's are known.
 
-A slot is one row to make, for one row of the first table at one place among its siblings. Slots are numbered within a job of the first table, in
-the order of its rows: more rows there add slots behind those that exist, so no child that exists changes. The candidate of slot s is a
-function of (stratum fingerprint, s, attempt) and of the cells given.
+A slot is one row to make, for one row of the first table at one place among its siblings. Slots are numbered within a job of the
+first table, in the order of its rows: more rows there add slots behind those that exist, so no child that exists changes. The candidate
+of slot s is a function of (stratum fingerprint, s, attempt) and of the cells given.
 """
 
 from __future__ import annotations
@@ -83,6 +83,15 @@ def _refuse_earlier(name: str, child: Child) -> None:
             if gate.not_worse_than is not None:
                 what = "the gates of a child cannot compare with an earlier release"
                 raise RecipeError(what, where=f"children.{name}.gates", hint="give at_least or at_most")
+
+
+def refuse_private(plan: Plan) -> None:
+    """Differential privacy hides one row of train; with children a person is many rows, of which it would promise nothing."""
+    tables = (("jobs", plan), *((f"children.{child.recipe.dataset}", child) for child in plan.children))
+    for where, table in tables if plan.children else ():
+        if table.is_private:
+            hint = "release the two tables apart, or without the promise"
+            raise RecipeError("differential privacy is not kept across two tables", where=where, hint=hint)
 
 
 def _refuse_inexact(job: Job, joined: Schema) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Collection, Iterator
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 Kind = Literal["number", "integer", "boolean", "category", "date", "datetime", "time", "id", "text", "image"]
 Dtype = Literal["double", "int64", "bool", "string", "date32", "timestamp", "time64", "image"]
 Modality = Literal["table", "image", "text"]
+Value = bool | int | float | str  # a cell as a recipe writes it
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # Hugging Face's layout
 _ARROW: dict[str, pa.DataType] = {
@@ -29,8 +30,21 @@ _ARROW: dict[str, pa.DataType] = {
 PROVENANCE = ("_row_id", "_generator", "_stratum", "_candidate")  # added to every released row
 
 
+class Domain(BaseModel):
+    """What the cells of a column can be by the recipe's word, not by the rows': ends of a range or labels, as they are written there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bounds: tuple[Value, Value] | None = None
+    values: tuple[Value, ...] | None = None
+    decimals: int | None = None  # of doubles; None for no limit
+
+
 class Column(BaseModel):
-    """One column of a source or of a dataset. `timezone` belongs to the dtype `timestamp` alone."""
+    """One column of a source or of a dataset. `timezone` belongs to the dtype `timestamp` alone.
+
+    With a `domain` the recipe describes the column wholly, `nullable` included. It joined later, and is written only where there is one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,6 +53,14 @@ class Column(BaseModel):
     dtype: Dtype
     nullable: bool = False
     timezone: str | None = None
+    domain: Domain | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_no_domain(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+        fields: dict[str, JsonValue] = write(self)
+        if self.domain is None:
+            del fields["domain"]
+        return fields
 
     @property
     def arrow(self) -> pa.DataType:

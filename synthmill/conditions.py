@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from synthmill.columns import Column
+from synthmill.columns import Column, Value
 from synthmill.dtypes import moment
 from synthmill.errors import RecipeError
-
-Value = bool | int | float | str
 
 
 class Condition(BaseModel):
@@ -36,6 +34,11 @@ class Condition(BaseModel):
         """Which of the three it is."""
         return "is" if self.is_ is not None else "in" if self.in_ is not None else "between"
 
+    @property
+    def given(self) -> tuple[Value, ...]:
+        """The values that it names."""
+        return self.in_ or self.between or ((self.is_,) if self.is_ is not None else ())
+
     def __str__(self) -> str:
         if self.between is not None:
             return f"{self.between[0]}..{self.between[1]}"
@@ -46,15 +49,7 @@ def mask(
     values: pa.ChunkedArray | pa.Array, condition: Condition, column: Column, *, where: str = ""
 ) -> pa.ChunkedArray:
     """True where a cell meets the condition; a missing cell never does. A value of the wrong type is a RecipeError."""
-    given = condition.in_ if condition.in_ is not None else condition.between or (condition.is_,)
-    try:
-        wanted = pa.array([_parse(v, column) for v in given], type=column.arrow)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError, OverflowError) as error:
-        raise RecipeError(
-            f"column {column.name} holds {column.dtype}, and {condition} cannot be read as that",
-            where=where,
-            hint="give a value of the column's type, or override its kind under source.columns",
-        ) from error
+    wanted = typed(condition.given, column, where=where)
     if column.dtype == "double":  # is_in tells -0.0 from 0.0
         values, wanted = pc.add(values, 0.0), pc.add(wanted, 0.0)
     if condition.between is not None:
@@ -66,7 +61,20 @@ def mask(
     return pc.fill_null(met, False)
 
 
-def _parse(value: Value | None, column: Column) -> object:
+def typed(values: Iterable[Value], column: Column, *, where: str = "") -> pa.Array:
+    """Values of a recipe under the column's Arrow type; one that is not of that type is a RecipeError."""
+    values = tuple(values)
+    try:
+        return pa.array([_parse(value, column) for value in values], type=column.arrow)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, TypeError, OverflowError) as error:
+        raise RecipeError(
+            f"column {column.name} holds {column.dtype}, and {', '.join(map(str, values))} cannot be read as that",
+            where=where,
+            hint="give a value of the column's type, or override its kind under source.columns",
+        ) from error
+
+
+def _parse(value: Value, column: Column) -> object:
     is_text_for_number = isinstance(value, str) and column.dtype in ("int64", "double")
     is_cut = isinstance(value, float) and column.dtype == "int64" and not value.is_integer()
     if isinstance(value, bool) != (column.dtype == "bool") or is_text_for_number or is_cut:

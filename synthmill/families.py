@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from synthmill.candidates import Candidate, ChildCandidate
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
@@ -34,6 +37,17 @@ def _write(parents: Candidate, child: Plan, should_stop: ShouldStop) -> None:
 
     train = read_snapshot(parents.state.source(child.source.fingerprint), "train", child.source.schema_)
     write_slots(parents.slots(child), parents.data, parents.plan, child, train, check)
+
+
+@contextmanager
+def naming_child(plan: Plan) -> Iterator[None]:
+    """What fails in the block is told at the child's key of the recipe, where it is a child's plan."""
+    try:
+        yield
+    except RunError as error:
+        if plan.belonging is None:
+            raise
+        raise type(error)(error.what, where=f"children.{plan.recipe.dataset}", hint=error.hint) from error
 
 
 def given_for(plan: Plan, job: JobPlan, state: State) -> JobGiven | None:

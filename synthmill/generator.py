@@ -89,20 +89,48 @@ class TrainData:
     """What a fit may see: the train rows and their schema. The holdout is not here, so it cannot leak.
 
     `before` is the folder of a saved model to go on from, where the generator has a param `warm_start`, it is asked for, and there is one.
+    `secret` is there for params that promise privacy: a function of train and of what state alone knows, from which their noise comes.
     """
 
     table: pa.Table
     schema: Schema
     before: Path | None = None
+    secret: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Differential privacy for single rows: two trains that differ by one row, which one of them lacks, give nearly the same model."""
+
+    epsilon: float
+    delta: float
+
+
+class Privacy(BaseModel):
+    """A promise of differential privacy as it was kept.
+
+    `noise_multipliers` has the standard deviation of the noise of each release, in units of its sensitivity.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: float
+    delta: float
+    mechanism: str
+    accountant: str
+    noise_multipliers: dict[str, float]
+    sample_rate: float
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """What a fit did: optimizer steps, why it stopped, and (step, training loss) now and then."""
+    """What a fit did: optimizer steps, why it stopped, (step, training loss) now and then, and what it spent of an epsilon."""
 
     steps: int
     stopped_by: Literal["steps", "patience", "time"]
     losses: tuple[tuple[int, float], ...] = ()
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +203,11 @@ class Generator(ABC):
     @classmethod
     def cost(cls, source: Schema, train_rows: int, params: AnyParams) -> Cost | None:
         """What it roughly costs, where that is known."""
+        return None
+
+    @classmethod
+    def promise(cls, params: AnyParams) -> Promise | None:
+        """What a fit under these params promises the rows of train; None where it promises nothing."""
         return None
 
     @abstractmethod

@@ -22,6 +22,7 @@ from synthmill.resolve import Real
 from synthmill.spec import Recipe
 from synthmill.store.assemble import job_rows
 from synthmill.store.models import read_model
+from synthmill.store.secret import noise_key
 from synthmill.store.state import State
 from synthmill.words import FitWords, generate_words
 from synthmill.work import FitTask, FittedModel, make_kit
@@ -53,7 +54,9 @@ class LooseJobs:
     def fit(self, job: JobPlan) -> FittedModel:
         """Fit the job's model and keep it in memory alone."""
         task = f"fit {job.generator}"
-        work = FitTask(self.model(job), self.plan.source.schema_, self.plan.recipe.seed, "cpu")
+        model = self.model(job)
+        secret = noise_key(self.state, model)
+        work = FitTask(model, self.plan.source.schema_, self.plan.recipe.seed, "cpu", secret=secret)
         with Inline() as engine:
             fitted = engine.fit(work, self.real.parts.train, FitWords(self.reporter, task), self.should_stop)
         self.reporter.say(f"{task}: done, {fitted.report.steps:,} steps in {duration(fitted.seconds)}")

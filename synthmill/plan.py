@@ -27,6 +27,7 @@ from synthmill.fingerprint import fingerprint
 from synthmill.generator import Generator, Params
 from synthmill.measures import evaluator_versions, spelt_out
 from synthmill.meetable import balance_values, named_column, refuse_impossible, refuse_unseen
+from synthmill.privacy import Secret, refuse_leaks, refuse_unstated, stated_values
 from synthmill.problems import first_problem
 from synthmill.rows import content_hash
 from synthmill.rules import Rules
@@ -63,19 +64,22 @@ class ModelPlan(_Frozen):
     """One model to have: fitted, or found by its fingerprint.
 
     With `params.warm_start` it has `kin`, which is the same for all models of the dataset that may go on from each other, and `before`
-    unless it is the first.
+    unless it is the first. One `is_private` that promises differential privacy.
     """
 
     fingerprint: str
     generator: str
     params: dict[str, JsonValue]
     trains: bool
+    is_private: bool = False
     kin: str | None = None
     before: Ancestor | None = None
 
 
 FindAncestor = Callable[[str, str], Ancestor | None]
 """Kin and the hash of train -> what to go on from."""
+FindSecret = Callable[[], Secret]
+"""What state alone knows; asked for only where a job promises privacy."""
 
 
 class StratumPlan(_Frozen):
@@ -102,6 +106,7 @@ class JobPlan(_Frozen):
     by_rejection: tuple[str, ...]
     strata: tuple[StratumPlan, ...]
     schema_: Schema = Field(alias="schema")
+    is_private: bool = False
 
 
 class FamilyShare(_Frozen):
@@ -158,6 +163,11 @@ class Plan(_Frozen):
         return sum(job.rows for job in self.jobs)
 
     @property
+    def is_private(self) -> bool:
+        """Its models promise differential privacy; then all of them do."""
+        return any(model.is_private for model in self.models)
+
+    @property
     def before(self) -> str | None:
         """The source that the models before these were fitted on; None without a warm start."""
         return next((model.before.source for model in self.models if model.before is not None), None)
@@ -174,10 +184,14 @@ def make_plan(
     a: pa.Table,
     b: pa.Table,
     find_ancestor: FindAncestor = no_ancestor,
+    find_secret: FindSecret = Secret.fresh,
     children: Sequence[Plan] = (),
 ) -> Plan:
     """Resolve a recipe; every mistake that can be known before a fit is a RecipeError here. `children` are resolved already."""
     hashes = {"train": content_hash(train), "a": content_hash(a), "b": content_hash(b)}
+    if _is_private(recipe, schema, train):
+        secret = find_secret()
+        hashes = {part: secret.hash(part, found) for part, found in hashes.items()}
     source = SourcePlan(
         fingerprint=fingerprint("source", {**hashes, "schema": schema.model_dump(mode="json")}),
         train=hashes["train"],
@@ -221,6 +235,17 @@ def resolve_params(job: Job, kind: type[Generator], where: str) -> Params:
         problem = first_problem(error, job.params, kind.Params)
         hint = problem.hint or f"{job.generator} takes {', '.join(kind.Params.model_fields)}"
         raise RecipeError(problem.what, where=f"{where}.params", hint=hint) from None
+
+
+def _is_private(recipe: Recipe, schema: Schema, train: pa.Table) -> bool:
+    """Whether the jobs promise privacy; RecipeError where the recipe cannot keep it."""
+    promises, params = [], []
+    for index, job in enumerate(recipe.jobs):
+        kind = registry.generator(job.generator, where=f"jobs.{index}")
+        params.append(resolve_params(job, kind, f"jobs.{index}"))
+        promises.append(kind.promise(params[-1]))
+    refuse_leaks(recipe, schema, train.num_rows, promises, params)
+    return any(promises)
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
@@ -286,8 +311,10 @@ def _plan_job(
     }
     job_fingerprint = fingerprint("job", causes)
     exact = kind.exact_conditions(source.schema_, params)
+    if model.is_private:  # else the given values would be drawn from train rows
+        exact = frozenset(name for name in exact if name not in job.where or job.where[name].operator == "is")
     asked = [*job.where, *([job.balance] if job.balance else [])]
-    strata = _plan_strata(recipe, index, job_fingerprint, source.schema_, train)
+    strata = _plan_strata(recipe, index, job_fingerprint, source.schema_, train, is_private=model.is_private)
     return model, JobPlan(
         index=index,
         fingerprint=job_fingerprint,
@@ -300,6 +327,7 @@ def _plan_job(
         by_rejection=tuple(name for name in asked if name not in exact),
         strata=strata,
         schema_=schema,
+        is_private=model.is_private,
     )
 
 
@@ -331,26 +359,17 @@ def _plan_model(
         generator=job.generator,
         params=fit_params,
         trains=kind.trains,
+        is_private=kind.promise(params) is not None,
         kin=kin,
         before=before,
     )
 
 
 def _plan_strata(
-    recipe: Recipe, index: int, job_fingerprint: str, schema: Schema, train: pa.Table
+    recipe: Recipe, index: int, job_fingerprint: str, schema: Schema, train: pa.Table, *, is_private: bool
 ) -> tuple[StratumPlan, ...]:
     job = recipe.jobs[index]
-    columns = {name: named_column(schema, name, f"jobs.{index}.where.{name}") for name in job.where}
-    if job.balance is not None:
-        columns[job.balance] = named_column(schema, job.balance, f"jobs.{index}.balance")
-    for name, condition in job.where.items():
-        refuse_unseen(train, columns[name], condition, f"jobs.{index}.where.{name}")
-    matching = train.filter(meeting(train, job.where, columns))
-    if matching.num_rows == 0:
-        raise RecipeError(
-            "no train row meets all conditions together", where=f"jobs.{index}.where", hint="loosen one of them"
-        )
-    values = balance_values(columns[job.balance], matching, index) if job.balance else [None]
+    values = _stated_values(job, index, schema) if is_private else _found_values(job, index, schema, train)
     filters: dict[str, object] = {"rules": list(recipe.rules), "copies_of_train": recipe.accept.copies_of_train}
     strata = []
     for place, value in enumerate(values):
@@ -363,6 +382,31 @@ def _plan_strata(
             StratumPlan(label=f"{index}:{label}", fingerprint=own, staging=staging, where=dict(where), rows=rows)
         )
     return tuple(strata)
+
+
+def _found_values(job: Job, index: int, schema: Schema, train: pa.Table) -> Sequence[object]:
+    """The values that a job is balanced over, by the train rows that meet its conditions; [None] without a balance."""
+    columns = {name: named_column(schema, name, f"jobs.{index}.where.{name}") for name in job.where}
+    if job.balance is not None:
+        columns[job.balance] = named_column(schema, job.balance, f"jobs.{index}.balance")
+    for name, condition in job.where.items():
+        refuse_unseen(train, columns[name], condition, f"jobs.{index}.where.{name}")
+    matching = train.filter(meeting(train, job.where, columns))
+    if matching.num_rows == 0:
+        raise RecipeError(
+            "no train row meets all conditions together", where=f"jobs.{index}.where", hint="loosen one of them"
+        )
+    return balance_values(columns[job.balance], matching, index) if job.balance else [None]
+
+
+def _stated_values(job: Job, index: int, schema: Schema) -> Sequence[object]:
+    """The same by the recipe alone, for a job that promises privacy."""
+    for name, condition in job.where.items():
+        where = f"jobs.{index}.where.{name}"
+        refuse_unstated(named_column(schema, name, where), condition, where)
+    if job.balance is None:
+        return [None]
+    return stated_values(named_column(schema, job.balance, f"jobs.{index}.balance"), f"jobs.{index}.balance")
 
 
 def _is(value: object) -> Condition:

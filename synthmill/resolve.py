@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from synthmill.child_plan import plan_child, refuse_private
 from synthmill.errors import RecipeError, SourceError
-from synthmill.child_plan import plan_child
 from synthmill.plan import Plan, make_plan
 from synthmill.recipe_file import at_line
 from synthmill.sources import SourceTable, read
@@ -16,6 +17,8 @@ from synthmill.sources.children import RealChild, overrides_of, read_family
 from synthmill.sources.split import Split, split
 from synthmill.spec import Recipe
 from synthmill.store.ancestors import ancestors
+from synthmill.store.secret import read_secret
+from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 
 
@@ -37,8 +40,13 @@ class Real:
     def plan(self, recipe: Recipe, workspace: Workspace) -> Plan:
         """The recipe resolved against these rows, and against the releases of its dataset."""
         parts, find_ancestor = self.parts, ancestors(workspace, recipe.dataset)
+        find_secret = partial(read_secret, State(workspace.state))
         children = [plan_child(recipe, child) for child in self.children]
-        return make_plan(recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor, children)
+        plan = make_plan(
+            recipe, self.source.schema, parts.train, parts.a, parts.b, find_ancestor, find_secret, children
+        )
+        refuse_private(plan)
+        return plan
 
 
 def read_real(recipe: Recipe, workspace: Workspace) -> Real:

@@ -21,7 +21,7 @@ from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
 from synthmill.errors import InputError, Interrupted, RunError
 from synthmill.examine import examine
-from synthmill.families import ask_children, given_for
+from synthmill.families import ask_children, given_for, naming_child
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.judging import hold_gates, judge_candidate, one_line
@@ -41,6 +41,7 @@ from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes
 from synthmill.store.git import Git
 from synthmill.store.models import read_model, write_model
+from synthmill.store.secret import noise_key
 from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
@@ -183,7 +184,8 @@ class Run:
             checkpoint = FileCheckpoint(self.state.checkpoint(model.fingerprint), every_s).opened()
             if step := checkpoint.step:
                 self.reporter.say(f"{task}: going on from step {step:,}")
-            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint, before)
+            secret = noise_key(self.state, model)
+            work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint, before, secret)
             fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task, step), self.should_stop)
             receipt = write_model(
                 folder,
@@ -193,7 +195,7 @@ class Run:
                 generator=model.generator,
                 train_rows=plan.source.train_rows,
                 seconds=fitted.seconds,
-                level="bitwise" if engine.device == "cpu" and fitted.report.stopped_by != "time" else "statistical",
+                level=fitted.level(engine.device),
             )
             checkpoint.drop()
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
@@ -217,7 +219,7 @@ class Run:
             return
         if not job.rows:
             return
-        with self._stage("generate"):
+        with self._stage("generate"), naming_child(plan):
             task = f"generate {job.index} {job.generator}"
             given = given_for(plan, job, self.state)
             run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers, slots=given)

@@ -6,128 +6,70 @@ and `--seed` start another stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
-from synthmill.columns import Column, Schema
-from synthmill.conditions import Condition, Value
+from synthmill.columns import Schema
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
-from synthmill.errors import InputError, Interrupted
-from synthmill.fingerprint import fingerprint
-from synthmill.loose import Files, LooseJobs, unmeasured
-from synthmill.plan import JobPlan
-from synthmill.recipe_file import load_recipe
-from synthmill.resolve import naming_lines, read_real
+from synthmill.errors import Interrupted
+from synthmill.one_job import JobRequest, open_job
 from synthmill.row_files import check_cells, check_target, write_rows
-from synthmill.spec import Job, Recipe
-from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What was asked for: `conditions` are COLUMN=VALUE, and `out` is None for stdout."""
+    """What was asked for; `out` is None for stdout, and a dry run writes nothing."""
 
-    recipe: Path
+    job: JobRequest
     rows: int
     out: Path | None
-    job: int = 0
-    conditions: tuple[str, ...] = ()
-    seed: int | None = None
-    overrides: tuple[str, ...] = ()
-    may_fit: bool = False
     may_replace: bool = False
+    is_dry: bool = False
 
 
-def sample(request: SampleRequest, workspace: Workspace, reporter: Reporter, should_stop: ShouldStop) -> None:
-    """Write exactly `rows` accepted rows, whole or not at all. Nothing else changes, not even where `may_fit` fits a model."""
+class Sample(BaseModel):
+    """What was written, or by a dry run would be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int
+    path: str | None
+    seconds: float
+
+    @property
+    def failure(self) -> None:
+        """A sample comes whole or not at all."""
+
+
+def sample(request: SampleRequest, workspace: Workspace, reporter: Reporter, should_stop: ShouldStop) -> Sample:
+    """Write exactly `rows` accepted rows, whole or not at all. Nothing else changes, not even where a model is fitted for it."""
+    started = time.monotonic()
     check_target(request.out, may_replace=request.may_replace)
-    recipe = unmeasured(load_recipe(request.recipe, request.overrides))
-    if request.job >= len(recipe.jobs):
-        known = f"the recipe has {len(recipe.jobs)}, counted from 0"
-        raise InputError(f"there is no job {request.job}", where=f"--job {request.job}", hint=known)
-    with naming_lines(request.recipe):
-        real = read_real(recipe, workspace)
-        recipe = _with_job(recipe, request, real.source.schema)
-        plan = real.plan(recipe, workspace)
-    jobs = LooseJobs(plan, real, State(workspace.state), reporter, should_stop)
-    job = plan.jobs[request.job]
-    check_cells(request.out, job.schema_)
-    files = _model(jobs, job, request)
-    reporter.say(_stream_words(request))
-    with jobs.made(_reseeded(job, request.seed), files) as made:
-        write_rows(request.out, _cells(made.read(), job.schema_, should_stop), job.schema_)
-    reporter.say(f"sample: {request.rows:,} rows{'' if request.out is None else f' in {request.out}'}")
+    job = open_job(request.job, request.rows, workspace, reporter, should_stop)
+    schema = job.plan.schema_
+    check_cells(request.out, schema)
+    place = "" if request.out is None else f" in {request.out}"
+    if request.is_dry:
+        reporter.say(job.describe_model())
+        reporter.say(f"sample: would write {request.rows:,} rows{place}")
+    else:
+        files = job.files()
+        reporter.say(_stream_words(request.job))
+        with job.jobs.made(job.plan, files) as made:
+            write_rows(request.out, _cells(made.read(), schema, should_stop), schema)
+        reporter.say(f"sample: {request.rows:,} rows{place}")
+    seconds = round(time.monotonic() - started, 2)
+    return Sample(rows=request.rows, path=request.out and str(request.out), seconds=seconds)
 
 
-def _with_job(recipe: Recipe, request: SampleRequest, schema: Schema) -> Recipe:
-    """The recipe with the job's rows and conditions as they were asked for."""
-    job = recipe.jobs[request.job]
-    conditions = {**job.where, **_conditions(request.conditions, schema)}
-    balance = None if job.balance in conditions else job.balance
-    jobs: list[Job] = [*recipe.jobs]
-    jobs[request.job] = job.model_copy(update={"rows": request.rows, "where": conditions, "balance": balance})
-    return recipe.model_copy(update={"jobs": tuple(jobs)})
-
-
-def _conditions(asked: Sequence[str], schema: Schema) -> dict[str, Condition]:
-    found = {}
-    for text in asked:
-        name, equals, value = text.partition("=")
-        where = f"--where {text}"
-        if not equals or not name:
-            raise InputError("a condition is COLUMN=VALUE", where=where, hint="for example --where city=Oslo")
-        if name not in schema:
-            hint = f"columns: {', '.join(schema.names)}"
-            raise InputError(f"the source has no column {name}", where=where, hint=hint)
-        found[name] = Condition.model_validate({"is": _typed(value, schema[name], where)})
-    return found
-
-
-def _typed(text: str, column: Column, where: str) -> Value:
-    """The value as a recipe would hold it: a number for a column of numbers, else text."""
-    words: dict[str, Value] = {"true": True, "false": False}
-    try:
-        match column.dtype:
-            case "bool":
-                return words[text.lower()]
-            case "int64":
-                return int(text)
-            case "double":
-                return float(text)
-            case _:
-                return text
-    except (KeyError, ValueError):
-        hint = "give a value of the column's type"
-        raise InputError(f"column {column.name} holds {column.dtype}", where=where, hint=hint) from None
-
-
-def _model(jobs: LooseJobs, job: JobPlan, request: SampleRequest) -> Files:
-    if (found := jobs.find(job)) is not None:
-        jobs.reporter.say(f"model of {job.generator}: found")
-        return found
-    if not request.may_fit:
-        hint = f"`synthmill run {request.recipe}` fits it and keeps it; --fit fits it for this sample alone"
-        raise InputError(f"the model of jobs.{job.index} is not fitted", where=str(request.recipe), hint=hint)
-    return jobs.fit(job).files
-
-
-def _reseeded(job: JobPlan, seed: int | None) -> JobPlan:
-    """The job on streams of its own; without a seed, on those of the dataset."""
-    if seed is None:
-        return job
-    strata = [
-        stratum.model_copy(update={"fingerprint": fingerprint("stratum", {"of": stratum.fingerprint, "seed": seed})})
-        for stratum in job.strata
-    ]
-    return job.model_copy(update={"strata": tuple(strata)})
-
-
-def _stream_words(request: SampleRequest) -> str:
+def _stream_words(request: JobRequest) -> str:
     if request.seed is not None:
         return f"stream: of seed {request.seed}, no row of the dataset's stream"
     if request.conditions:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from synthmill.columns import Kind
+from synthmill.columns import Kind, Value
 from synthmill.conditions import Condition
 
 _NAME = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"
@@ -38,6 +38,25 @@ class ColumnOverride(Part):
     """What the person knows better than the inference."""
 
     kind: Kind | None = Field(default=None, description="how the column is modelled and measured")
+    bounds: tuple[Value, Value] | None = Field(
+        default=None, description="lowest and highest value; cells beyond are moved to the nearer one"
+    )
+    values: Annotated[tuple[Value, ...], Field(min_length=1, max_length=100_000)] | None = Field(
+        default=None, description="the labels there are; any other cell is missing"
+    )
+    missing: bool = Field(
+        default=False,
+        description="with bounds or values: whether cells may be missing; rows that miss one are left out",
+    )
+    decimals: int | None = Field(default=None, ge=0, le=12, description="with bounds of fractions: how many digits")
+
+    @model_validator(mode="after")
+    def _whole_or_not_at_all(self) -> ColumnOverride:
+        if self.bounds is not None and self.values is not None:
+            raise ValueError("give bounds or values, not both")
+        if self.bounds is None and self.values is None and (self.missing or self.decimals is not None):
+            raise ValueError("missing and decimals go with bounds or values")
+        return self
 
 
 class HoldoutBy(Part):
@@ -148,7 +167,7 @@ class Child(Part):
     source: ChildSource
     generator: Key = Field(description="one that keeps any given cell exactly, such as table/llm")
     params: dict[str, JsonValue] = Field(default_factory=dict, description="the generator's own parameters")
-    rules: tuple[str, ...] = Field(default=(), max_length=1000, description=f"{_RULES}; parent's are \"parent.NAME\"")
+    rules: tuple[str, ...] = Field(default=(), max_length=1000, description=f'{_RULES}; parent\'s are "parent.NAME"')
     accept: ChildAccept = ChildAccept()
     scores: tuple[Asked, ...] = Field(default=(), description=_ASKED_SCORES)
     gates: Gates = Field(default_factory=dict, description="a bound, or a list of bounds, for a score or a part of one")

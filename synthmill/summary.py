@@ -19,6 +19,11 @@ def outcome_lines(outcome: Outcome) -> list[str]:
     spent = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in outcome.seconds.items())
     return [
         *score_lines(outcome),
+        *(
+            line
+            for name, child in outcome.children.items()
+            for line in (f"{name}: {child.rows:,} rows", *score_lines(child))
+        ),
         *([f"gates overridden: {outcome.override}"] if outcome.override else []),
         f"{outcome.dataset}{version}: {outcome.rows:,} rows, {outcome.level}",
         f"  dataset  {outcome.path}",

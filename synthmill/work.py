@@ -33,6 +33,7 @@ from synthmill.generator import (
     TrainData,
 )
 from synthmill.plan import JobPlan, ModelPlan
+from synthmill.privacy import stated_cells
 from synthmill.seeds import derive, uniforms
 from synthmill.store.staging import STAGING_FIELDS, Level, shard_bytes, write_shard
 
@@ -49,6 +50,7 @@ class FitTask:
     device: str
     checkpoint: Checkpoint = NO_CHECKPOINT  # from which the fit goes on
     before: Mapping[str, bytes] | None = None  # the files of the model that a warm start goes on from
+    secret: bytes | None = field(default=None, repr=False)  # what the noise of a private model comes from
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class FittedModel:
     files: Mapping[str, bytes]
     report: FitReport
     seconds: float
+
+    def level(self, device: str) -> Level:
+        """Whether the plan alone makes it again to the bit: not by a clock, nor by a secret, nor on a GPU."""
+        is_told = self.report.stopped_by != "time" and self.report.privacy is None
+        return "bitwise" if device == "cpu" and is_told else "statistical"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,9 @@ class Shard:
     start: int
     stop: int
     attempt: int = 1
-    given: pa.Table | None = field(default=None, compare=False)  # of slots: a row for each candidate of its micro-batches
+    given: pa.Table | None = field(
+        default=None, compare=False
+    )  # of slots: a row for each candidate of its micro-batches
 
     def __str__(self) -> str:
         return f"shard {self.job}.{self.place} [{self.start:,}, {self.stop:,})"
@@ -126,7 +135,7 @@ def fit_model(task: FitTask, train: pa.Table, progress: FitProgress) -> FittedMo
         before, folder = Path(name) / "before", Path(name) / "fitted"
         _write_files(task.before or {}, before)
         report = generator.fit(
-            TrainData(train, task.schema, before=None if task.before is None else before),
+            TrainData(train, task.schema, before=None if task.before is None else before, secret=task.secret),
             seed=derive(task.seed, "fit"),
             device=task.device,
             progress=progress,
@@ -162,8 +171,10 @@ def make_kit(
     strata = []
     for stratum in job.strata:
         exact = [name for name in stratum.where if name in job.exact]
-        matching = train.filter(meeting(train, stratum.where, columns)).select(exact)
-        given, weights = _distinct(matching, exact)
+        if job.is_private:
+            given, weights = stated_cells(stratum.where, source, exact), np.ones(min(1, len(exact)))
+        else:
+            given, weights = _distinct(train.filter(meeting(train, stratum.where, columns)).select(exact), exact)
         strata.append(StratumKit(stratum.fingerprint, stratum.staging, stratum.where, given, weights))
     hashes = pc.unique(hashes_of(train, source, context))
     return Kit(job, files, tuple(strata), source, rules, reject_copies, hashes, device, context, attempts)

@@ -7,6 +7,7 @@ here couplings under the labels. All of it is trained at once on the plain evide
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ from torch import Tensor, nn
 from generators.nets.convolution import Decoder, Encoder, pyramid
 from generators.nets.coupling import CouplingFlow
 from generators.nets.pixels import PixelLevels, scale
+from generators.nets.training import Budget, Learner, follow, set_rate, train, warm_cosine
 from synthmill.codecs.image import ImageCodec, Images, Shape
 from synthmill.columns import Schema
-from synthmill.errors import FitError, RecipeError, SourceError
+from synthmill.errors import RecipeError, SourceError
 from synthmill.generator import (
     NO_CHECKPOINT,
     Checkpoint,
@@ -44,10 +46,9 @@ from synthmill.seeds import derive, normals, uniforms
 
 _SMALLEST, _LARGEST = 8, 64  # pixels a side
 _WIDTH, _CONTEXT, _HIDDEN, _COUPLINGS = 32, 32, 128, 4
-_BATCH, _RATE, _DECAY = 64, 2e-3, 0.995  # of the optimizer, and of the moving average of the weights
-_RAMP = 50  # steps until the learning rate is whole
-_WARM_UP = 0.2  # the share of the steps over which the prior's term is phased in, lest the latent is never used
-_REPORT_EVERY = 20
+_BATCH, _EMA = 64, 0.995  # rows of a step, and the moving average of the weights that is kept
+_WARM_UP = 0.04  # share of the fit until the learning rate is whole
+_PHASE_IN = 0.2  # share of the fit over which the prior's term is phased in, lest the latent is never used
 _LABELS, _LATENT, _PIXELS = range(3)  # the steps of a candidate's randomness
 
 
@@ -60,7 +61,7 @@ class ImageVAE(Generator):
 
     family: ClassVar[Family] = "vae"
     modality = "image"
-    version = 1
+    version = 2
     codec = ImageCodec
 
     class Params(Params):
@@ -70,6 +71,10 @@ class ImageVAE(Generator):
         latent: int | None = Field(
             default=None, ge=2, description="numbers in a latent; default 16 at 8x8, doubled with the side"
         )
+        max_minutes: float | None = Field(
+            default=None, gt=0, description="the fit ends by then; its bytes then follow the clock"
+        )
+        learning_rate: float = Field(default=2e-3, gt=0)
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1: safer images, less variety")
 
     params: Params
@@ -101,7 +106,9 @@ class ImageVAE(Generator):
     @classmethod
     def cost(cls, source: Schema, train_rows: int, params: Params) -> Cost:
         """As measured on digits of 8x8; larger images take longer in proportion to their pixels."""
-        return Cost(fit_s=0.026 * _steps(params, train_rows), rows_per_s=7_500)
+        assert isinstance(params, cls.Params)
+        fit_s = min(0.026 * _steps(params, train_rows), 60 * (params.max_minutes or math.inf))
+        return Cost(fit_s=fit_s, rows_per_s=7_500)
 
     def fit(
         self,
@@ -112,19 +119,19 @@ class ImageVAE(Generator):
         progress: FitProgress,
         checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> FitReport:
-        """Train on the images; the report's losses are nats a pixel. Raises SourceError for a size out of range, FitError on NaN."""
+        """Train on the images; losses are nats a pixel. Raises SourceError for a size out of range, FitError when it diverges."""
         codec = ImageCodec.fit(data.table, data.schema)
         _check_size(codec.shape)
         images = codec.encode(data.table)
-        steps = _steps(self.params, data.table.num_rows)
         with torch.random.fork_rng(devices=[]):  # layers draw their first weights from torch's global generator
             torch.manual_seed(derive(seed, "weights"))
-            levels = torch.unique(images.pixels)
-            network, average = (_placed(_Network(codec, levels, self.params.latent), device) for _ in range(2))
-        average.load_state_dict(network.state_dict())
-        losses = _train(network, average, images, steps=steps, seed=seed, progress=progress)
-        self._model = _Model(codec, _joint(images.labels.numpy()), average.eval())
-        return FitReport(steps=steps, stopped_by="steps", losses=tuple(losses))
+            network = _placed(_Network(codec, torch.unique(images.pixels), self.params.latent), device)
+        draw = torch.Generator(device).manual_seed(derive(seed, "train"))
+        learner = _Learner(network, images, self.params.learning_rate, draw)
+        budget = Budget(_steps(self.params, data.table.num_rows), self.params.max_minutes)
+        report = train(learner, budget, name="image/vae", progress=progress, checkpoint=checkpoint)
+        self._model = _Model(codec, _joint(images.labels.numpy()), learner.average.eval())
+        return report
 
     def sample(self, request: SampleRequest) -> Sampled:
         """Labels, latent, pixels: one stream of randomness each."""
@@ -179,6 +186,7 @@ class ImageVAE(Generator):
 
 
 def _steps(params: Params, train_rows: int) -> int:
+    assert isinstance(params, ImageVAE.Params)
     return params.steps or round(30 * math.sqrt(train_rows))
 
 
@@ -261,50 +269,30 @@ def _placed(network: _Network, device: str) -> _Network:
     return network.to(device=device, memory_format=order)
 
 
-def _train(
-    network: _Network, average: _Network, images: Images, *, steps: int, seed: int, progress: FitProgress
-) -> list[tuple[int, float]]:
-    """Adam with a cosine schedule; `average` follows the weights. Gives back (step, mean loss in nats a pixel) now and then."""
-    device = network.levels.values.device
-    pixels, labels = images.pixels.to(device), images.labels.to(device)
-    random = torch.Generator(device).manual_seed(derive(seed, "train"))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    size, since, losses = pixels[0].numel(), pixels.new_zeros((), dtype=torch.float32), []
-    for step in range(1, steps + 1):
-        rows = torch.randint(len(pixels), (_BATCH,), generator=random, device=device)
-        noise = torch.randn(_BATCH, network.latent, generator=random, device=device)
-        weight = min(1.0, step / (_WARM_UP * steps))
-        loss = network.bound(pixels[rows], labels[rows], noise, weight).mean() / size
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        _follow(average, network, min(_DECAY, step / (step + 9)))
-        since += loss.detach()
-        if step % _REPORT_EVERY == 0 or step == steps:
-            losses.append((step, _finite(since.item() / ((step - 1) % _REPORT_EVERY + 1), step)))
-            progress(step, steps, losses[-1][1])
-            since.zero_()
-    return losses
+class _Learner(Learner):
+    """AdamW with a warm-up and a cosine decay; the moving average of the weights is kept."""
 
+    def __init__(self, network: _Network, images: Images, learning_rate: float, draw: torch.Generator) -> None:
+        self.network, self.average, self.draw = network, copy.deepcopy(network), draw
+        self.modules = {"network": network, "kept": self.average}
+        self.pixels, self.labels = images.pixels.to(draw.device), images.labels.to(draw.device)
+        self.learning_rate = learning_rate
+        self.optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), fused=True)
+        self.optimizers = (self.optimizer,)
 
-def _rate(step: int, steps: int) -> float:
-    """The share of the learning rate: up over the first steps, then down along a cosine."""
-    return min(1.0, (step + 1) / _RAMP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    for kept, new in zip(average.parameters(), network.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
-
-
-def _finite(loss: float, step: int) -> float:
-    if not math.isfinite(loss):
-        raise FitError(f"image/vae: the loss is {loss} at step {step}", hint="fewer steps, or a smaller latent")
-    return loss
+    def step(self, number: int, done: float) -> Tensor:
+        """One batch; returns its loss, in nats a pixel."""
+        rows = torch.randint(len(self.pixels), (_BATCH,), generator=self.draw, device=self.draw.device)
+        noise = torch.randn(_BATCH, self.network.latent, generator=self.draw, device=self.draw.device)
+        bound = self.network.bound(self.pixels[rows], self.labels[rows], noise, weight=min(1.0, done / _PHASE_IN))
+        loss = bound.mean() / self.pixels[0].numel()
+        set_rate(self.optimizer, self.learning_rate * warm_cosine(done, _WARM_UP))
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        follow(self.average, self.network, number, _EMA)
+        return loss.detach()
 
 
 def _check_size(shape: Shape) -> None:

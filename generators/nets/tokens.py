@@ -30,10 +30,10 @@ class Bins:
     high: Tensor  # (bins,), float64: and end
 
     @classmethod
-    def fit(cls, scores: Tensor) -> Self:
-        """Cut halfway between distinct scores, near even quantiles; `scores` (rows,), at least one."""
+    def fit(cls, scores: Tensor, most: int = _BINS) -> Self:
+        """Cut halfway between distinct scores, near even quantiles, into `most` at most; `scores` (rows,), at least one."""
         distinct, counts = torch.unique(scores.double(), return_counts=True)
-        ends = _ends(counts.tolist(), quota=max(_ROWS_PER_BIN, math.ceil(len(scores) / _BINS)))
+        ends = _ends(counts.tolist(), quota=max(_ROWS_PER_BIN, math.ceil(len(scores) / most)))
         lasts = torch.tensor(ends)
         firsts = torch.cat([torch.zeros(1, dtype=torch.int64), lasts[:-1] + 1])
         edges = (distinct[lasts[:-1]] + distinct[firsts[1:]]) / 2

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
 from generators.nets.given import encode_given, keep_given
+from generators.nets.private_table import Spending, fit_privately
 from generators.nets.table import TableGenerator
 from generators.nets.tokens import RowTokens, Vocabulary, from_tensors, row_tokens, to_tensors, vocabularies
 from generators.nets.training import Budget, Learner, follow, set_rate, split, start_from, train, warm_cosine
@@ -38,6 +39,7 @@ from synthmill.generator import (
     Cost,
     FitProgress,
     FitReport,
+    Promise,
     Sampled,
     SampleRequest,
     TrainData,
@@ -70,11 +72,20 @@ class LLM(TableGenerator):
         learning_rate: float = Field(2e-3, gt=0)
         weight_decay: float = Field(0.01, ge=0)
         warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
+        epsilon: float | None = Field(None, gt=0, description="differential privacy for the rows of train, of the fit")
+        delta: float = Field(1e-6, gt=0, lt=1, description="with epsilon: well below one over the rows of train")
+        max_grad_norm: float = Field(1.0, gt=0, description="with epsilon: the bound of each row's gradient")
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
         top_p: float = sampling(1.0, gt=0, le=1, description="keep the likeliest tokens that hold this share together")
 
     params: LLM.Params
     _network: Autoregressive
+
+    @classmethod
+    def promise(cls, params: contract.Params) -> Promise | None:
+        """With `params.epsilon`."""
+        assert isinstance(params, LLM.Params)
+        return None if params.epsilon is None else Promise(params.epsilon, params.delta)
 
     @classmethod
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
@@ -102,6 +113,8 @@ class LLM(TableGenerator):
         checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> FitReport:
         """Maximise the likelihood of the columns after a random set of given ones."""
+        if self.promise(self.params) is not None:
+            return self._fit_privately(data, device, progress, checkpoint)
         self._codec = TableCodec.fit(data.table, data.schema)
         encoded = self._codec.encode(data.table)
         words = vocabularies(self._codec.parts, encoded.codes, encoded.values)
@@ -115,6 +128,21 @@ class LLM(TableGenerator):
         steps = self.params.steps or _default_steps(data.table.num_rows) // (1 if data.before is None else 2)
         budget = Budget(steps, self.params.max_minutes, _PATIENCE)
         return train(learner, budget, name="table/llm", progress=progress, checkpoint=checkpoint)
+
+    def _fit_privately(self, data: TrainData, device: str, progress: FitProgress, checkpoint: Checkpoint) -> FitReport:
+        """The same network under differential privacy; `batch`, `learning_rate` and `dropout` are for fits without."""
+        params, promise = self.params, self.promise(self.params)
+        assert promise is not None
+        spending = Spending(promise, params.max_grad_norm, params.steps, params.max_minutes)
+        self._codec, self._network, report = fit_privately(
+            data,
+            spending,
+            lambda words: _network(words, params),
+            device=device,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+        return report
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:

@@ -12,6 +12,7 @@ from synthmill.fingerprint import hash_file
 from synthmill.outcome import Scored
 from synthmill.plan import Plan
 from synthmill.store.assemble import StratumCount
+from synthmill.store.manifest import PrivacyEntry
 
 _SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M")]
 _SIZES += [(10**8, "10M<n<100M"), (10**9, "100M<n<1B"), (10**12, "1B<n<10B")]
@@ -43,7 +44,9 @@ _CONTEXT = {
 }
 
 
-def make_card(plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: Scored) -> str:
+def make_card(
+    plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: Scored, privacy: PrivacyEntry | None = None
+) -> str:
     """The README: front matter for the Hugging Face hub, then what a reader asks first."""
     environment = Environment(
         loader=PackageLoader("synthmill", "report/templates"),
@@ -58,7 +61,7 @@ def make_card(plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: 
             "generator": job.generator,
             "rows": job.rows,
             "candidates": sum(s.candidates for s in strata),
-            "copies": sum(s.copies_of_train for s in strata),
+            "copies": "not told" if job.is_private else f"{sum(s.copies_of_train for s in strata):,}",
             "rejects": _rejects(strata),
         }
         for job, strata in zip(plan.jobs, counts, strict=True)
@@ -73,11 +76,21 @@ def make_card(plan: Plan, counts: tuple[tuple[StratumCount, ...], ...], scored: 
         generators=" and ".join(sorted({job.generator for job in plan.jobs})),
         jobs=jobs,
         scores=[_score_row(scored, index) for index in range(len(scored.scores))],
+        privacy=privacy,
         override=_in_markdown(scored.override or ""),
         blocked=[f"{gate.name} {gate.status} ({gate.reason})" for gate in scored.blocked],
         warnings=[f"{gate.name} {gate.status} ({gate.reason})" for gate in scored.gates if gate.warns],
         columns=plan.released.columns,
+        children=[
+            {"name": child.recipe.dataset, "rows": scored.children[child.recipe.dataset].rows, **_relation(child)}
+            for child in plan.children
+        ],
     )
+
+
+def _relation(child: Plan) -> dict[str, str]:
+    assert child.belonging is not None, "it is a child's plan"
+    return {"key": child.belonging.key, "reference": child.belonging.reference}
 
 
 def _in_markdown(words: str) -> str:

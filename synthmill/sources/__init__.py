@@ -20,6 +20,7 @@ from synthmill.errors import SourceError
 from synthmill.pixels import decode_image
 from synthmill.sources.bundled import read_bundled
 from synthmill.sources.conform import conform
+from synthmill.sources.domain import confine
 from synthmill.sources.formats import read_file, read_parquet_folder
 from synthmill.sources.image_folder import read_image_folder
 from synthmill.sources.infer import infer
@@ -54,13 +55,14 @@ def read(
     """
     table, notes = _standardised(_raw(uri, root, allowed), uri)
     table, schema = infer(table, overrides, target)
-    return SourceTable(table.cast(schema.arrow), schema, _sentences(notes))
+    table, moved = confine(table.cast(schema.arrow), schema)
+    return SourceTable(_some_rows(table, uri), schema, _sentences([*notes, *moved]))
 
 
 def read_alike(uri: str, schema: Schema, *, root: Path, allowed: Sequence[Path] = ()) -> pa.Table:
     """A second file under the schema of the source: a holdout of its own."""
     table, _ = _standardised(_raw(uri, root, allowed), uri)
-    return conform(table, schema, uri)
+    return confine(conform(table, schema, uri), schema)[0]
 
 
 def is_file_source(uri: str) -> bool:
@@ -125,8 +127,7 @@ def _standardised(raw: Raw, uri: str) -> tuple[pa.Table, list[Note]]:
     if taken := [name for name in names if name in PROVENANCE]:
         what = f"the column name {taken[0]} is reserved for the provenance of released rows"
         raise SourceError(what, where=uri, hint="rename or drop that column")
-    if raw.table.num_rows == 0:
-        raise SourceError("there are columns and no rows", where=uri, hint="a source needs rows to learn from")
+    _some_rows(raw.table, uri)
     notes, columns = [*raw.notes], {}
     for name in names:
         typed = normalise(name, raw.table[name], uri)
@@ -135,6 +136,12 @@ def _standardised(raw: Raw, uri: str) -> tuple[pa.Table, list[Note]]:
         if typed.values.type == IMAGE_TYPE:
             _check_images(typed.values, uri)
     return pa.table(columns), notes
+
+
+def _some_rows(table: pa.Table, uri: str) -> pa.Table:
+    if table.num_rows == 0:
+        raise SourceError("there are columns and no rows", where=uri, hint="a source needs rows to learn from")
+    return table
 
 
 def _check_images(cells: pa.ChunkedArray, uri: str) -> None:

@@ -1,8 +1,8 @@
 """Second tables: rows that belong to rows of the first one, read, checked, split with their parents and joined with them.
 
-A family is never split: children follow their parent into train, A or B. To the first table each child table adds a column `_NAME`, how many
-of its rows belong to the row, so that one model makes a row and its counts together. A child's row is joined with its parent's
-columns (`parent.COLUMN`, the counts among them) and with its place among its siblings, in the order of the file.
+A family is never split: children follow their parent into train, A or B. To the first table each child table adds a column `_NAME`,
+how many of its rows belong to the row, so that one model makes a row and its counts together. A child's row is joined with its
+parent's columns (`parent.COLUMN`, the counts among them) and with its place among its siblings, in the order of the file.
 """
 
 from __future__ import annotations
@@ -112,12 +112,12 @@ def _check_parents(recipe: Recipe, source: SourceTable) -> None:
     for name in recipe.children:
         if count_column(name) in source.schema:
             hint = "rename the column, or call the child something else"
-            raise RecipeError(f"the source has a column {count_column(name)} itself", where=f"children.{name}", hint=hint)
+            raise RecipeError(
+                f"the source has a column {count_column(name)} itself", where=f"children.{name}", hint=hint
+            )
 
 
-def _read_child(
-    name: str, child: Child, keys: pa.ChunkedArray, *, root: Path, allowed: Sequence[Path]
-) -> SourceTable:
+def _read_child(name: str, child: Child, keys: pa.ChunkedArray, *, root: Path, allowed: Sequence[Path]) -> SourceTable:
     """A child table without its orphans."""
     where, wanted = f"children.{name}.source", child.source
     overrides = {wanted.parent: ColumnOverride(kind="id"), **wanted.columns}

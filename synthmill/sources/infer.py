@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthmill.columns import IMAGE_TYPE, Column, Dtype, Kind, Schema
+from synthmill.columns import IMAGE_TYPE, Column, Domain, Dtype, Kind, Schema
 from synthmill.dtypes import count_unparsed, parse, without_leading_zeros
 from synthmill.errors import RecipeError, SourceError
 from synthmill.sources.conform import convert
+from synthmill.sources.domain import domain_of, kind_of, label_type
 from synthmill.spec import ColumnOverride
 
 _CLASSES = 20  # an integer target of so few values is a label
@@ -84,12 +85,17 @@ def infer(table: pa.Table, overrides: Mapping[str, ColumnOverride], target: str 
         _require(name, table.column_names, "target" if name == target else f"columns.{name}")
     columns = []
     for index, name in enumerate(table.column_names):
-        asked = overrides[name].kind if name in overrides else None
+        override = overrides.get(name, ColumnOverride())
+        domain = domain_of(override)
+        asked = override.kind if domain is None else kind_of(domain, override.kind, f"source.columns.{name}")
         if asked is not None:
-            table = table.set_column(index, name, _as_kind(name, table[name], asked))
+            table = table.set_column(index, name, _as_kind(name, table[name], asked, domain))
         values = table[name]
         kind = asked or _kind(name, values, is_target=name == target)
-        columns.append(_column(name, kind, values))
+        column = _column(name, kind, values)
+        columns.append(
+            column if domain is None else column.model_copy(update={"domain": domain, "nullable": override.missing})
+        )
     schema = Schema(columns=tuple(columns), target=target)
     if target is not None and schema[target].kind in ("image", "id", "text"):
         what = f"the target {target} is of kind {schema[target].kind}, which nothing can be measured on"
@@ -161,9 +167,11 @@ def _distinct(values: pa.ChunkedArray) -> int:
     return int(pc.count_distinct(values, mode="only_valid").as_py())
 
 
-def _as_kind(name: str, values: pa.ChunkedArray, kind: Kind) -> pa.ChunkedArray:
-    """The values under a type that can hold `kind`."""
+def _as_kind(name: str, values: pa.ChunkedArray, kind: Kind, domain: Domain | None) -> pa.ChunkedArray:
+    """The values under a type that can hold `kind`; labels that the recipe lists say which."""
     given, holders = values.type, _HOLDERS[kind]
+    if domain is not None and domain.values is not None:
+        holders = (label_type(domain),)
     if given in holders or (kind == "datetime" and pa.types.is_timestamp(given)):
         return values
     where = f"source.columns.{name}"

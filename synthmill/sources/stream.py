@@ -19,6 +19,7 @@ from synthmill.sources.text_files import stream_csv, stream_jsonl
 _BATCH_ROWS = 1 << 16
 _DELIMITERS = {".csv": None, ".tsv": "\t"}
 _LINES = (".jsonl", ".ndjson")
+STREAMED = (*_DELIMITERS, *_LINES)
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -65,8 +66,12 @@ def _parquet(path: Path, uri: str, schema: Schema) -> Iterator[pa.Table]:
             for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names):
                 yield _standardised(pa.Table.from_batches([batch]), schema, uri)
     except pa.ArrowException as error:
-        hint = "write or fetch it again"
-        raise SourceError(f"the parquet file {path.name} is truncated or broken", where=uri, hint=hint) from error
+        raise _broken(path, uri) from error
+
+
+def _broken(path: Path, uri: str) -> SourceError:
+    hint = "write or fetch it again"
+    return SourceError(f"the parquet file {path.name} is truncated or broken", where=uri, hint=hint)
 
 
 def _csv(path: Path, uri: str, schema: Schema) -> Iterator[pa.Table]:
@@ -109,13 +114,27 @@ def _is_text(given: pa.DataType) -> bool:
 
 
 def other_columns(uri: str, schema: Schema, *, root: Path, allowed: Sequence[Path] = ()) -> list[str]:
-    """Columns that a file has beyond the schema and provenance, as far as its first rows show."""
-    path = find_source(uri, root, allowed)
-    names: list[str] = []
-    if path is not None and (files := parquet_files(path)):
-        names = pq.read_schema(files[0]).names
-    elif path is not None and path.suffix.lower() in _DELIMITERS:
-        names = next((t.column_names for t in stream_csv(path, uri, _DELIMITERS[path.suffix.lower()])), [])
-    elif path is not None and path.suffix.lower() in _LINES:
-        names = next((t.column_names for t in stream_jsonl(path, uri)), [])
+    """Columns that a file has beyond the schema and provenance."""
+    names = column_names(uri, root=root, allowed=allowed)
     return [name for name in names if name not in schema and name not in PROVENANCE]
+
+
+def column_names(uri: str, *, root: Path, allowed: Sequence[Path] = ()) -> list[str]:
+    """The columns of a file; of JSON lines every key that any of them has. None are known of what is not read by pieces."""
+    path = find_source(uri, root, allowed)
+    if path is None:
+        return []
+    if files := parquet_files(path):
+        return list(_parquet_schema(locate(str(files[0]), root, allowed), uri).names)
+    if path.suffix.lower() in _DELIMITERS:
+        return next((table.column_names for table in stream_csv(path, uri, _DELIMITERS[path.suffix.lower()])), [])
+    if path.suffix.lower() in _LINES:
+        return list(dict.fromkeys(name for table in stream_jsonl(path, uri) for name in table.column_names))
+    return []
+
+
+def _parquet_schema(path: Path, uri: str) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except pa.ArrowException as error:
+        raise _broken(path, uri) from error

@@ -20,9 +20,12 @@ from pydantic import (
 from synthmill.columns import Schema
 from synthmill.errors import StorageError, WorkspaceError
 from synthmill.fingerprint import fingerprint, hash_file
+from synthmill.generator import Privacy
 from synthmill.plan import Plan, recipe_json
+from synthmill.privacy import OUTSIDE
 from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount
+from synthmill.store.keys import check_keys
 from synthmill.store.models import ModelReceipt
 from synthmill.store.staging import Level
 
@@ -62,8 +65,18 @@ class Override(_Frozen):
     gates: tuple[Verdict, ...]
 
 
+class PrivacyEntry(_Frozen):
+    """What the rows in data/ cost the rows of train in differential privacy: the sums over the models, and each model's own account."""
+
+    unit: Literal["one row of train, there or not"] = "one row of train, there or not"
+    epsilon: float
+    delta: float
+    models: dict[str, Privacy]
+    outside: tuple[str, ...] = OUTSIDE
+
+
 class ChildEntry(_Frozen):
-    """A child table: the manifest of the folder that bears its name says the rest. Its `reference` holds the `key` of a row of this table."""
+    """A child table, told by the manifest in the folder of its name. Its `reference` holds the `key` of a row of this table."""
 
     rows: int
     key: str
@@ -72,7 +85,7 @@ class ChildEntry(_Frozen):
 
 
 class Manifest(_Frozen):
-    """The manifest of one dataset. `override` and `children` joined format 1 later, and are written only where there are any."""
+    """The manifest of one dataset. `override`, `privacy` and `children` joined format 1 later, and are written only where there are any."""
 
     format: Literal[1] = FORMAT
     dataset: str
@@ -88,16 +101,16 @@ class Manifest(_Frozen):
     schema_: Schema = Field(alias="schema")
     jobs: tuple[JobEntry, ...]
     override: Override | None = None
+    privacy: PrivacyEntry | None = None
     children: dict[str, ChildEntry] = {}
     files: tuple[FileEntry, ...]
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
+    def _without_what_is_not_there(self, write: SerializerFunctionWrapHandler) -> dict[str, JsonValue]:
         fields: dict[str, JsonValue] = write(self)
-        if self.override is None:
-            del fields["override"]
-        if not self.children:
-            del fields["children"]
+        for name in ("override", "privacy", "children"):
+            if not getattr(self, name):
+                del fields[name]
         return fields
 
 
@@ -117,7 +130,7 @@ def make_manifest(
             model_sha256=models[job.model].sha256 if job.model in models else "",
             fingerprint=job.fingerprint,
             rows=job.rows,
-            strata=tuple(_stratum(count) for count in strata),
+            strata=tuple(_stratum(count, is_private=job.is_private) for count in strata),
         )
         for job, strata in zip(plan.jobs, counts, strict=True)
     )
@@ -137,6 +150,7 @@ def make_manifest(
         schema_=plan.released,
         jobs=jobs,
         override=override,
+        privacy=privacy_of(models),
         children={child.recipe.dataset: _child(child, below[child.recipe.dataset]) for child in plan.children},
         files=tuple(_entry(path, folder) for path in _files(folder)),
     )
@@ -148,12 +162,23 @@ def _child(plan: Plan, manifest: Manifest) -> ChildEntry:
     return ChildEntry(rows=manifest.rows, key=key, reference=reference, schema_=manifest.schema_)
 
 
-def _stratum(count: StratumCount) -> dict[str, JsonValue]:
+def privacy_of(models: Mapping[str, ModelReceipt]) -> PrivacyEntry | None:
+    """What the models spent together; None where they promise nothing."""
+    spent = {fingerprint: model.privacy for fingerprint, model in models.items() if model.privacy is not None}
+    if not spent:
+        return None
+    epsilon, delta = (sum(getattr(privacy, name) for privacy in spent.values()) for name in ("epsilon", "delta"))
+    return PrivacyEntry(epsilon=epsilon, delta=delta, models=spent)
+
+
+def _stratum(count: StratumCount, *, is_private: bool) -> dict[str, JsonValue]:
+    """How many rows equal one of train would be told without noise, so a private job does not say."""
+    copies: dict[str, JsonValue] = {} if is_private else {"copies_of_train": count.copies_of_train}
     return {
         "label": count.label,
         "rows": count.rows,
         "candidates": count.candidates,
-        "copies_of_train": count.copies_of_train,
+        **copies,
         "rejects": dict(count.rejects),
     }
 
@@ -187,14 +212,20 @@ def check(folder: Path) -> Iterator[str]:
     """Re-hash and recount a dataset against its manifest; yields what is wrong, nothing when all is well."""
     manifest = read_manifest(folder)
     named = {entry.path: entry for entry in manifest.files}
-    for path in _files(folder):
-        if path.relative_to(folder).as_posix() not in named:
-            yield f"{path.relative_to(folder)}: not in the manifest"
+    wrong = [f"{name}: not in the manifest" for name in _names(folder) if name not in named]
     for name, entry in named.items():
-        yield from _check_file(folder / name, name, entry)
+        wrong += _check_file(folder / name, name, entry)
     counted = sum(entry.rows or 0 for name, entry in named.items() if name.startswith("data/"))
     if counted != manifest.rows:
-        yield f"data/: {counted:,} rows, the manifest says {manifest.rows:,}"
+        wrong.append(f"data/: {counted:,} rows, the manifest says {manifest.rows:,}")
+    if not wrong:  # else it may not even be readable
+        for name, child in manifest.children.items():
+            wrong += check_keys(folder, name, child.key, child.reference)
+    yield from wrong
+
+
+def _names(folder: Path) -> Iterator[str]:
+    return (path.relative_to(folder).as_posix() for path in _files(folder))
 
 
 def _check_file(path: Path, name: str, entry: FileEntry) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from synthmill.generator import FitReport
+from synthmill.generator import FitReport, Privacy
 from synthmill.store.files import aside_of, publish_folder, publish_json, storage_errors
 from synthmill.store.staging import Level
 
@@ -18,7 +18,7 @@ _RECEIPT = "receipt.json"
 
 
 class ModelReceipt(BaseModel):
-    """How a model came about. A fit that a time budget ended says so by its steps and `stopped_by`."""
+    """How a model came about. A fit that a time budget ended says so by its steps and `stopped_by`, a private one what it spent."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +31,7 @@ class ModelReceipt(BaseModel):
     seconds: float
     train_rows: int
     level: Level
+    privacy: Privacy | None = None
 
 
 def write_model(
@@ -55,6 +56,7 @@ def write_model(
         seconds=round(seconds, 1),
         train_rows=train_rows,
         level=level,
+        privacy=report.privacy,
     )
     aside = aside_of(folder)
     with storage_errors(folder):

@@ -1,7 +1,7 @@
 """Slots: for each child row to make, what it is given of its parent. Parquet files in state, one a job of the first table.
 
-Besides the parent's columns and the place among the siblings a slot holds the parent's new key and its stratum, which the child's row takes over.
-Rows are read and written in pieces, so memory is flat.
+Besides the parent's columns and the place among the siblings a slot holds the parent's new key and its stratum, which the child's
+row takes over. Rows are read and written in pieces, so memory is flat.
 """
 
 from __future__ import annotations

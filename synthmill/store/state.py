@@ -25,6 +25,11 @@ class State:
         return self.root / "checkpoints" / f"{fingerprint}.safetensors"
 
     @property
+    def secret(self) -> Path:
+        """What the noise of private fits comes from, readable by its owner alone."""
+        return self.root / "private.key"
+
+    @property
     def shards(self) -> Path:
         """Folder of all staging folders."""
         return self.root / "shards"

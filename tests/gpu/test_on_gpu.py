@@ -17,9 +17,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 def test_a_model_fits_samples_and_loads_on_a_gpu(key, tmp_path):
     kind = registry.generator(key)
     table, schema = digits() if kind.modality == "image" else (mixed(), MIXED)
-    model = kind(kind.Params.parse({"steps": 100}))
+    model = kind(kind.Params.parse({"steps": 100} if "steps" in kind.Params.model_fields else {}))
     report = model.fit(TrainData(table, schema), seed=1, device="cuda", progress=lambda step, steps, loss: None)
-    assert report.losses[-1][1] < report.losses[0][1]
+    assert np.isfinite([loss for _, loss in report.losses]).all()
+    if kind.family != "gan":  # whose losses say nothing
+        assert report.losses[-1][1] < report.losses[0][1]
     name = schema.target if kind.modality == "image" else "city"
     given = pa.table({name: table[name].take(pa.array(np.arange(kind.micro_batch) % table.num_rows))})
     request = SampleRequest(np.arange(kind.micro_batch), 5, given, np.ones((kind.micro_batch, 1), dtype=np.bool_))

@@ -40,12 +40,13 @@ def workspace(tmp_path_factory):
     table = read("statsmodels:fair", root=root, overrides={}, target=None).table
     pyarrow.csv.write_csv(table.slice(0, 1500), root / "data/train.csv")
     pyarrow.csv.write_csv(table.slice(1500, 1000), root / "data/holdout.csv")
+    (root / "data/gaps.csv").write_text("age,yrs_married\n" + "27,2.5\n,9\n" * 100)
     return root
 
 
 def test_the_commands_of_the_guide_do_what_it_says(workspace):
     asked = commands()
-    assert [words[0] for words in asked] == ["preview", "run", *["sample"] * 4, "score"]
+    assert [words[0] for words in asked] == ["preview", "run", *["sample"] * 6, "score"]
     done = []
     for words in asked:
         more = {"run": ["--inline", "--json"], "score": ["--scores", "fidelity/shape"]}.get(words[0], [])
@@ -64,5 +65,12 @@ def test_the_commands_of_the_guide_do_what_it_says(workspace):
     assert (young.num_rows, set(young["age"].to_pylist())) == (500, {22})
     assert pyarrow.json.read_json(workspace / "other.jsonl").num_rows == 500
     assert len(done[5].out.splitlines()) == 6  # the header, and five rows
+    assert "data/gaps.csv: 200 rows, 0 of them without an empty cell" in done[6].err
+    full = pyarrow.csv.read_csv(workspace / "full.csv")
+    assert full["yrs_married"].to_pylist() == [2.5, 9] * 100
+    assert full["age"].to_pylist()[::2] == [27] * 100
+    assert all(column.null_count == 0 for column in full.columns)
+    five = pq.read_table(workspace / "five.parquet")
+    assert five["_completion"].to_pylist() == [number for number in range(5) for _ in range(200)]
     assert (workspace / "scores/more/report.html").is_file()
-    assert "fidelity/shape" in done[6].out
+    assert "fidelity/shape" in done[8].out

@@ -1,0 +1,207 @@
+"""`synthmill sample --complete`: the rows of a file with their empty cells filled by a job's model. A given cell is never changed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from synthmill import registry
+from synthmill.columns import Column, Schema
+from synthmill.completion import MOST_ATTEMPTS, CompletionTask, FilledRows, PartialRows, completing
+from synthmill.console import Reporter
+from synthmill.engine import ShouldStop
+from synthmill.errors import AcceptanceError, InputError, Interrupted
+from synthmill.loose import Files
+from synthmill.one_job import JobRequest, OneJob, open_job
+from synthmill.row_files import check_cells, check_target, write_rows
+from synthmill.sources.partial import Gaps, PartialFile, open_partial, survey
+from synthmill.store.workspace import Workspace
+from synthmill.work import make_kit
+
+NUMBER = "_completion"  # the column that tells several completions apart
+_PIECE_ROWS = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteRequest:
+    """What was asked for: `file` filled `times` times over; `out` is None for stdout, and a dry run writes nothing."""
+
+    job: JobRequest
+    file: Path
+    out: Path | None
+    times: int = 1
+    may_replace: bool = False
+    is_dry: bool = False
+
+
+class Completion(BaseModel):
+    """What was written, or by a dry run would be; `unfilled` are rows by reason, of all completions together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rows: int  # of the file
+    whole: int  # rows that lacked nothing
+    times: int
+    empty: dict[str, int]  # cells of the file's columns
+    absent: tuple[str, ...]  # columns that the file lacks
+    filled: int  # cells
+    unfilled: dict[str, int]
+    path: str | None
+    seconds: float
+
+    @property
+    def failure(self) -> AcceptanceError | None:
+        """What to say, and to exit with, where cells stayed empty."""
+        if not self.unfilled:
+            return None
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.unfilled.items()))
+        count, rows = sum(self.unfilled.values()), self.rows * self.times
+        hint = (
+            "their given cells are written as they were; loosen rules or conditions, or raise accept.candidates_per_row"
+        )
+        return AcceptanceError(
+            f"{count:,} of {rows:,} rows keep empty cells: {reasons}", where=self.path or "", hint=hint
+        )
+
+
+def complete(request: CompleteRequest, workspace: Workspace, reporter: Reporter, should_stop: ShouldStop) -> Completion:
+    """Write all rows in order, whole or not at all; nothing else changes. What is wrong with the file is found before any work."""
+    started = time.monotonic()
+    check_target(request.out, may_replace=request.may_replace)
+    job = open_job(request.job, None, workspace, reporter, should_stop)
+    check_cells(request.out, job.plan.schema_)
+    real, schema = job.jobs.real, job.plan.schema_
+    exact = _exact(job)
+    ids = {column.name for column in schema if column.kind == "id"}
+    file = open_partial(request.file, schema, exact | ids)
+    gaps = survey(file, real.parts.train, schema)
+    _say(file, gaps, schema, reporter)
+    tally, place = _Tally(), "" if request.out is None else f" in {request.out}"
+    if request.is_dry:
+        reporter.say(job.describe_model())
+        reporter.say(f"complete: would fill {_open_cells(gaps, file, schema) * request.times:,} cells{place}")
+    else:
+        written = _with_number(schema, request.times)
+        with completing(_task(job, job.files(), exact), should_stop) as fill:
+            write_rows(request.out, _pieces(request, file, gaps, fill, tally, reporter, should_stop), written)
+        reporter.say(f"complete: {tally.filled:,} cells filled{place}")
+    return Completion(
+        rows=gaps.rows,
+        whole=gaps.whole,
+        times=request.times,
+        empty=dict(gaps.empty),
+        absent=_absent(file, schema),
+        filled=tally.filled,
+        unfilled=_named(tally.unfilled, job.jobs.plan.recipe.rules),
+        path=request.out and str(request.out),
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was filled so far."""
+
+    rows: int = 0
+    filled: int = 0
+    unfilled: Counter[str] = field(default_factory=Counter)
+
+    def add(self, done: FilledRows) -> None:
+        """Count one more piece."""
+        self.rows += done.table.num_rows
+        self.filled += done.filled
+        self.unfilled.update(done.unfilled)
+
+
+def _exact(job: OneJob) -> frozenset[str]:
+    kind = registry.generator(job.plan.generator)
+    return kind.exact_conditions(job.jobs.plan.source.schema_, kind.Params.parse(job.plan.params))
+
+
+def _task(job: OneJob, files: Files, exact: frozenset[str]) -> CompletionTask:
+    recipe, source, train = job.jobs.plan.recipe, job.jobs.plan.source.schema_, job.jobs.real.parts.train
+    kit = make_kit(
+        job.plan,
+        files,
+        source,
+        train,
+        rules=recipe.rules,
+        reject_copies=recipe.accept.copies_of_train == "reject",
+        device="cpu",
+    )
+    return CompletionTask(kit, exact, min(math.ceil(recipe.accept.candidates_per_row), MOST_ATTEMPTS))
+
+
+def _pieces(
+    request: CompleteRequest,
+    file: PartialFile,
+    gaps: Gaps,
+    fill: Callable[[PartialRows], FilledRows],
+    tally: _Tally,
+    reporter: Reporter,
+    should_stop: ShouldStop,
+) -> Iterator[pa.Table]:
+    """All rows once for each completion, some thousand at a time."""
+    for completion in range(request.times):
+        first = 0
+        for piece in file.pieces():
+            for start in range(0, piece.num_rows, _PIECE_ROWS):
+                if should_stop():
+                    raise Interrupted("stopped while writing", hint="nothing was written")
+                places = np.arange(start, min(start + _PIECE_ROWS, piece.num_rows))
+                done = fill(PartialRows(piece.take(places), first + start, completion))  # a slice would send it all
+                tally.add(done)
+                reporter.progress("complete", tally.rows, gaps.rows * request.times, _words(tally))
+                yield _numbered(done.table, completion, request.times)
+            first += piece.num_rows
+
+
+def _words(tally: _Tally) -> str:
+    lost = sum(tally.unfilled.values())
+    return f"{tally.filled:,} cells filled" + (f", {lost:,} rows keep empty ones" if lost else "")
+
+
+def _with_number(schema: Schema, times: int) -> Schema:
+    """With a last column that tells completions apart, where there are several."""
+    if times == 1:
+        return schema
+    if NUMBER in schema:
+        raise InputError(f"the source has a column {NUMBER} itself", where="--times", hint="rename it in the source")
+    number = Column(name=NUMBER, kind="integer", dtype="int64")
+    return Schema(columns=(*schema.columns, number), target=schema.target)
+
+
+def _numbered(table: pa.Table, completion: int, times: int) -> pa.Table:
+    return table if times == 1 else table.append_column(NUMBER, pa.array(np.full(table.num_rows, completion)))
+
+
+def _absent(file: PartialFile, schema: Schema) -> tuple[str, ...]:
+    return tuple(name for name in schema.names if name not in file.schema)
+
+
+def _open_cells(gaps: Gaps, file: PartialFile, schema: Schema) -> int:
+    return sum(gaps.empty.values()) + gaps.rows * len(_absent(file, schema))
+
+
+def _say(file: PartialFile, gaps: Gaps, schema: Schema, reporter: Reporter) -> None:
+    """What there is to fill; counts and names, never a cell."""
+    reporter.say(f"{file.path}: {gaps.rows:,} rows, {gaps.whole:,} of them without an empty cell")
+    for name, count in gaps.empty.items():
+        if count:
+            reporter.say(f"  {name}: {count:,} empty cells")
+    if absent := _absent(file, schema):
+        reporter.say(f"  not in the file, filled in every row: {', '.join(absent)}")
+
+
+def _named(unfilled: Mapping[str, int], rules: Sequence[str]) -> dict[str, int]:
+    """Rules by their text instead of their number."""
+    texts = {f"rule {number}": f"rule {text!r}" for number, text in enumerate(rules)}
+    return {texts.get(reason, reason): count for reason, count in sorted(unfilled.items())}

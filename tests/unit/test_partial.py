@@ -1,0 +1,92 @@
+"""Files of rows to complete: which columns they may have, and what is said of a label that nobody can complete."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from support.tables import MIXED, mixed
+
+from synthmill.errors import SourceError
+from synthmill.sources.partial import open_partial, survey
+
+GIVABLE = {"age", "income", "city", "since"}
+
+
+def written(folder, suffix, table):
+    path = folder / f"rows{suffix}"
+    match suffix:
+        case ".parquet":
+            pq.write_table(table, path, row_group_size=7)
+        case ".jsonl":
+            lines = ({k: v for k, v in row.items() if v is not None} for row in table.to_pylist())
+            path.write_text("".join(json.dumps(line, default=str) + "\n" for line in lines))
+        case _:
+            options = pyarrow.csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
+            pyarrow.csv.write_csv(table, path, options)
+    return path
+
+
+def gaps_of(path, train=None):
+    return survey(open_partial(path, MIXED, GIVABLE), mixed() if train is None else train, MIXED)
+
+
+each_format = pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+
+
+@each_format
+def test_every_format_has_the_same_gaps(tmp_path, suffix):
+    table = pa.table({"city": ["Oslo", None, "Pisa"] * 10, "age": pa.array([30, 40, None] * 10)})
+    file = open_partial(written(tmp_path, suffix, table), MIXED, GIVABLE)
+    gaps = survey(file, mixed(), MIXED)
+    assert (gaps.rows, gaps.whole, gaps.empty) == (30, 0, {"age": 10, "city": 10})
+    assert file.schema.names == ["age", "city"]
+    assert pa.concat_tables(file.pieces()).equals(table.select(["age", "city"]))
+
+
+@each_format
+def test_a_label_that_train_never_had_is_named_by_its_row_and_not_told(tmp_path, suffix):
+    path = written(tmp_path, suffix, pa.table({"city": ["Oslo"] * 16 + ["Atlantis"]}))
+    with pytest.raises(SourceError, match=r"row 17: column city has a value that train never had") as caught:
+        gaps_of(path)
+    assert "Atlantis" not in str(caught.value)
+
+
+def test_whole_rows_are_counted_where_no_column_is_missing(tmp_path):
+    path, table = tmp_path / "rows.parquet", mixed(40)
+    pq.write_table(table, path)
+    gaps = survey(open_partial(path, MIXED, set(MIXED.names)), mixed(), MIXED)
+    assert gaps.whole == len(table.to_pandas().dropna()) < 40
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({"citty": ["Oslo"]}, "the source has no column citty\n  did you mean city?"),
+        ({"member": [True]}, "cannot be given the column member\n  leave it out; it takes age, income, city, since"),
+        ({"age": ["young"]}, "column age does not hold int64 as in the source in 1 of 1 rows"),
+    ],
+)
+def test_columns_that_cannot_be_given_are_refused(tmp_path, table, words):
+    with pytest.raises(SourceError) as caught:
+        gaps_of(written(tmp_path, ".csv", pa.table(table)))
+    assert words in str(caught.value)
+
+
+def test_a_key_that_only_later_lines_have_is_a_column_too(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"age": 30{" " * 1000}}}\n' * 20_000 + '{"age": 31, "city": "Riga"}\n')
+    assert path.stat().st_size > 1 << 24
+    file = open_partial(path, MIXED, GIVABLE)
+    assert file.schema.names == ["age", "city"]
+    assert survey(file, mixed(), MIXED).empty == {"age": 0, "city": 20_000}
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "rows.xlsx").write_text("no table")
+    with pytest.raises(SourceError, match="not read from this"):
+        gaps_of(tmp_path / "rows.xlsx")
+    (tmp_path / "empty.csv").write_text("age,city\n")
+    with pytest.raises(SourceError, match="no rows"):
+        gaps_of(tmp_path / "empty.csv")
