@@ -63,7 +63,8 @@ def first_problem(error: ValidationError, given: object, model: type[BaseModel])
     if first.type == "missing":
         return Problem(first.location, f"{key} is missing", hint)
     seen = "" if isinstance(first.details["input"], dict | list) else f"; it is {first.details['input']!r}"
-    return Problem(first.location, f"{key}: {_joined(p.words for p in same)}{seen}", hint)
+    named = f"{key}: " if key else ""  # a mistake of the recipe as a whole has no key
+    return Problem(first.location, f"{named}{_joined(p.words for p in same)}{seen}", hint)
 
 
 @dataclass(frozen=True, slots=True)

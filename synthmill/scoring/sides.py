@@ -73,7 +73,7 @@ class Draw:
 class Exam:
     """Everything that evaluators read, whoever runs them: real rows once, and a draw for each mixture and greatest number of rows.
 
-    The rows of a child table have its own columns under `schema`, and those of the parents beside under `joined`; elsewhere the two are one.
+    Of a child table `schema` has its own columns, and `joined` those of the parents beside them; elsewhere the two are one.
     """
 
     schema: Schema
