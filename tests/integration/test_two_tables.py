@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,14 @@ import pytest
 from datasets import load_dataset
 from support.commands import good, synthmill
 from support.families import MEAN_ORDERS, customers, orders, write_shop
+from support.kills import Kill, run
 
-from synthmill.console import PlainReporter
-from synthmill.errors import Interrupted
 from synthmill.fingerprint import hash_folder
-from synthmill.pool import Pool
-from synthmill.run import Run, RunRequest
-from synthmill.store.workspace import find
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/two-tables.md"
 [RECIPE] = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)
+
+KILLED = -signal.SIGKILL
 
 pytestmark = pytest.mark.slow
 
@@ -127,8 +126,6 @@ def test_hugging_face_reads_both_tables(guided, tables, tmp_path):
 
 
 def test_verify_finds_an_order_without_a_customer(guided, tmp_path):
-    from synthmill.store.keys import check_keys
-
     root, _ = guided
     folder = tmp_path / "shop"
     for part in ("data", "orders/data"):
@@ -143,52 +140,16 @@ def test_verify_finds_an_order_without_a_customer(guided, tmp_path):
     assert found[1].startswith("data/: 1 of 3,000 rows have other numbers of orders")
 
 
-# the laws -------------------------------------------------------------------------------------------------------------
-
-
-class StopAt(PlainReporter):
-    """Says stop once a line of progress begins as asked, as a person would who watches."""
-
-    def __init__(self, begin: str) -> None:
-        super().__init__()
-        self.begin, self.is_reached = begin, False
-
-    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        self.is_reached |= task.startswith(self.begin) and done > 0
-
-
-def run_with(root, engine, reporter=None):
-    """All stages in this process; the dataset's hash."""
-    reporter = reporter or StopAt("nothing")
-    with Run(RunRequest(root / "recipes/shop.yaml"), find(root), reporter, lambda: reporter.is_reached) as run:
-        plan = run.prepare()
-        run.make(plan, engine)
-        for child in run.children(plan):
-            run.make(child, engine)
-        return hash_folder(Path(run.score(plan, engine).path))
-
-
 def test_workers_and_kills_change_no_byte_of_either_table(guided, tmp_path):
     root, _ = guided
-    released = hash_folder(root / "datasets/shop")
-    workspace = make_workspace(tmp_path / "ws")
-    with Pool(workers=2) as pool:
-        with pytest.raises(Interrupted):
-            run_with(workspace, pool, ChildStop())
-        assert run_with(workspace, pool) == released
-
-
-class ChildStop(StopAt):
-    """Stops in the child's stage: the first table is assembled, and a shard of the second is made."""
-
-    def __init__(self) -> None:
-        super().__init__("generate")
-        self.is_assembled = False
-
-    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        self.is_assembled |= task == "assemble" and done == total
-        if self.is_assembled:
-            super().progress(task, done, total, note)
+    workspace, recipe = make_workspace(tmp_path / "ws"), "recipes/shop.yaml"
+    ran = run(workspace, "--inline", kills=[Kill(r"orders: [\d,]+ rows for")], recipe=recipe)
+    assert ran.code == KILLED, ran.lines
+    ran = run(workspace, "--workers", "2", kills=[Kill(r"generate 0 table/trees: [1-9]")], recipe=recipe)
+    assert ran.code == KILLED, ran.lines
+    assert any(line.startswith("assemble: found, 3,000 rows") for line in ran.lines)
+    assert run(workspace, "--workers", "2", recipe=recipe).code == 0
+    assert hash_folder(workspace / "datasets/shop") == hash_folder(root / "datasets/shop")
 
 
 def test_a_gate_of_the_child_blocks_the_whole_release(guided):

@@ -92,9 +92,9 @@ def make_workspace(root: Path) -> Path:
     return root
 
 
-def run(root: Path, *options: str, kills: Iterable[Kill] = ()) -> Ran:
+def run(root: Path, *options: str, kills: Iterable[Kill] = (), recipe: str = "recipes/fair.yaml") -> Ran:
     """`synthmill run --release` to its end, or to the first kill of its driver; the kills come in their order."""
-    command = [_BIN / "synthmill", "run", "recipes/fair.yaml", "--release", *options]
+    command = [_BIN / "synthmill", "run", recipe, "--release", *options]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as driver:
         assert driver.stderr is not None
         lines, strikes = _watch(root, psutil.Process(driver.pid), driver.stderr, list(kills))
