@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from generators.nets.tokens import RowTokens, Vocabulary
+from generators.nets.tokens import Bins, RowTokens, Vocabulary
 
-_KNOTS = 32  # of the piecewise linear embedding of a number by its rank
+_CURVE_WAVES = 16  # cosines of the curves that numbers enter by
+_PEAKS = 6  # logistic distributions that a number is drawn from
+_PRECISION = 0.7  # log of one over the scale that they start with
+_WIDEST = 5.0  # how far the log scale may go from there
 _WAVES = 3  # cosines that the logits of fine bins are made of: smooth within a coarse bin, which overfits less than a logit each
 
 
@@ -55,10 +58,11 @@ class Block(nn.Module):
 
 
 class CellEmbedding(nn.Module):
-    """One vector a cell, (rows, parts, width): its token's, and for numbers a piecewise linear function of the score's rank.
+    """One vector a cell, (rows, parts, width): its token's, and for numbers a curve over the score's rank and a line over the score.
 
-    The latter is an encoding of Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in tabular deep learning" (NeurIPS
-    2022), with knots that are even in rank.
+    A curve is a sum of cosines, the slower ones larger, so that it starts smooth and what is learnt at one number holds for its
+    neighbours: periodic features of Gorishniy, Rubachev and Babenko, "On embeddings for numerical features in tabular deep learning"
+    (NeurIPS 2022), here of fixed frequencies. The line tells apart what lies far out, where ranks do not.
     """
 
     starts: Tensor  # (parts,), where a part's tokens begin
@@ -70,8 +74,7 @@ class CellEmbedding(nn.Module):
         ordered = [j for j, word in enumerate(words) if word.is_ordered]
         self.place = {j: place for place, j in enumerate(ordered)}
         self.tokens = nn.Parameter(torch.empty(int(sizes.sum()), width))
-        self.knots = nn.Parameter(torch.empty(len(ordered), _KNOTS + 1, width))
-        self.slopes = nn.Parameter(torch.empty(len(ordered), width))
+        self.curves = nn.Parameter(torch.empty(len(ordered), _CURVE_WAVES + 1, width))
         self.register_buffer("starts", torch.cumsum(sizes, 0) - sizes, persistent=False)
         self.register_buffer("ordered", torch.tensor(ordered, dtype=torch.int64), persistent=False)
 
@@ -80,25 +83,60 @@ class CellEmbedding(nn.Module):
         vectors = F.embedding(first + self.starts, self.tokens)
         if not self.place:
             return vectors
-        places = torch.arange(len(self.place), device=first.device)
-        return vectors.index_add(1, self.ordered, self._of_scores(places, scores[:, self.ordered]))
+        of_scores = features(scores[:, self.ordered]).transpose(0, 1) @ self.curves  # (numbers, rows, width)
+        return vectors.index_add(1, self.ordered, of_scores.transpose(0, 1).to(vectors.dtype))
 
     def of(self, j: int, first: Tensor, scores: Tensor) -> Tensor:
         """Part `j` alone: (rows,) -> (rows, width)."""
         vectors = F.embedding(first + self.starts[j], self.tokens)
-        if j not in self.place:
-            return vectors
-        place = torch.tensor([self.place[j]], device=first.device)
-        return vectors + self._of_scores(place, scores[:, None])[:, 0]
+        return vectors + features(scores) @ self.curves[self.place[j]] if j in self.place else vectors
 
-    def _of_scores(self, places: Tensor, scores: Tensor) -> Tensor:
-        """Between the vectors of the two nearest knots; the slope tells apart what lies far out, where ranks do not."""
-        rank = torch.special.ndtr(scores) * _KNOTS
-        below = rank.floor().clamp(0, _KNOTS - 1)
-        row = below.long() + places * (_KNOTS + 1)
-        knots = self.knots.flatten(0, 1)
-        low, high = F.embedding(row, knots), F.embedding(row + 1, knots)
-        return torch.lerp(low, high, (rank - below)[..., None]) + scores[..., None] * self.slopes[places]
+
+def features(scores: Tensor) -> Tensor:
+    """What curves are linear in: cosines over the rank, falling with their frequency, and the score itself; (..., waves + 1)."""
+    frequencies = torch.arange(1, _CURVE_WAVES + 1, device=scores.device)
+    waves = torch.cos(math.pi * frequencies * torch.special.ndtr(scores)[..., None]) / frequencies
+    return torch.cat([waves, scores[..., None]], -1)
+
+
+class Mixture(nn.Module):
+    """Logistic distributions over one column's normal score, mixed, with weights, means and scales from its hidden vector.
+
+    Discretised as in Salimans, Karpathy, Chen and Kingma, "PixelCNN++" (ICLR 2017): a sharp peak takes few parameters, wherever it lies.
+    """
+
+    means: Tensor  # (_PEAKS,), where they start
+    bounds: Tensor  # (coarse, fine + 1)
+
+    def __init__(self, bins: Bins, width: int) -> None:
+        super().__init__()
+        self.shape = nn.Linear(width, 3 * _PEAKS)
+        self.register_buffer("means", torch.linspace(-1.5, 1.5, _PEAKS), persistent=False)
+        self.register_buffer("bounds", bins.bounds.float(), persistent=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The shape of the mixture, (rows, 3 peaks)."""
+        shape: Tensor = self.shape(hidden)
+        return shape.float()
+
+    def log_coarse(self, shape: Tensor) -> Tensor:
+        """Log share of each coarse bin: (rows, coarse)."""
+        return self._log_shares(shape, torch.cat([self.bounds[:, 0], self.bounds[-1:, -1]]))
+
+    def log_fine(self, shape: Tensor, coarse: Tensor) -> Tensor:
+        """Log share of each fine bin of the coarse bins (rows,): (rows, fine)."""
+        return self._log_shares(shape, self.bounds[coarse][:, None])
+
+    def _log_shares(self, shape: Tensor, edges: Tensor) -> Tensor:
+        """log(F(b) - F(a)) for neighbouring edges a < b: F(b) - F(a) = F(b) F(-a) (1 - exp(a - b)), which is exact far out, too."""
+        weights, means, scales = shape[:, :, None].chunk(3, 1)  # (rows, peaks, 1)
+        precision = torch.exp(_PRECISION - scales.clamp(-_WIDEST, _WIDEST))
+        z = (edges - means - self.means[:, None]) * precision  # (rows, peaks, edges)
+        low, high = z[..., :-1], z[..., 1:]
+        within = torch.log(-torch.expm1((low - high).clamp(max=-1e-6)))
+        below = F.logsigmoid(z)
+        logs = below[..., 1:] + (below[..., :-1] - low) + within
+        return torch.logsumexp(torch.log_softmax(weights, 1) + logs, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +162,37 @@ class Autoregressive(nn.Module):
         self.dropout = dropout
         self.order = sorted(range(len(words)), key=lambda j: (words[j].is_ordered, words[j].size))
         self.register_buffer("places", torch.tensor(self.order).argsort(), persistent=False)
-        fine = {str(j): word.bins.fine for j, word in enumerate(words) if word.bins is not None}
+        bins = {str(j): word.bins for j, word in enumerate(words) if word.bins is not None}
         self.cells = CellEmbedding(words, 2 * width)
         self.entry = Stacked(len(words), 2 * width, width)
         self.blocks = nn.ModuleList(Block(len(words), width, dropout) for _ in range(depth))
         self.heads = nn.ModuleList(nn.Linear(width, word.size) for word in words)
-        self.refined = nn.ModuleDict({j: nn.Linear(width, width) for j in fine})
-        self.coarse = nn.ModuleDict({j: nn.Embedding(words[int(j)].size, width) for j in fine})
-        self.fine = nn.ModuleDict({j: nn.Linear(width, _WAVES) for j in fine})
-        for j, size in fine.items():
-            self.register_buffer(f"waves_{j}", _waves(size), persistent=False)
+        self.mixtures = nn.ModuleDict({j: Mixture(own, width) for j, own in bins.items()})
+        self.refined = nn.ModuleDict({j: nn.Linear(width, width) for j in bins})
+        self.coarse = nn.ModuleDict({j: nn.Embedding(words[int(j)].size, width) for j in bins})
+        self.fine = nn.ModuleDict({j: nn.Linear(width, _WAVES) for j in bins})
+        for j, own in bins.items():
+            self.register_buffer(f"waves_{j}", _waves(own.fine), persistent=False)
 
     def log_prob(
-        self, rows: RowTokens, ranks: Tensor, *, draw: torch.Generator | None = None, blur: float = 0.0
+        self,
+        rows: RowTokens,
+        ranks: Tensor,
+        *,
+        beside: Tensor | None = None,
+        draw: torch.Generator | None = None,
+        blur: float = 0.0,
     ) -> Tensor:
         """Log probability of each cell's tokens given the cells of a lower rank, in nats: (rows, parts).
 
         With `draw`, as in training: units are dropped, and the bins to be predicted, not those that are seen, move by a share of
-        about `blur` of all bins.
+        about `blur` of all bins. `beside` (rows, 2 width) is what every column sees beside cells.
         """
         sees = (ranks[:, :, None] > ranks[:, None, :]).float()
-        x = self.entry((sees @ self.cells(rows.first, rows.scores)).transpose(0, 1))  # (parts, rows, width)
+        context = sees @ self.cells(rows.first, rows.scores)
+        if beside is not None:
+            context = context + beside[:, None]
+        x = self.entry(context.transpose(0, 1))  # (parts, rows, width)
         for block in self.blocks:
             x = block(x, draw)
         hidden = _dropped(F.silu(_normed(x)), self.dropout, draw)
@@ -155,22 +203,48 @@ class Autoregressive(nn.Module):
         if draw is not None and word.bins is not None:
             normals = torch.randn(len(first), generator=draw, device=first.device)
             first, fine = word.blurred(first, fine, blur * normals)
-        log = -F.cross_entropy(self.heads[j](hidden).float(), first, reduction="none")
-        if word.bins is None:
+        logits, shape = self._first_logits(j, hidden)
+        log = -F.cross_entropy(logits, first, reduction="none")
+        if shape is None:
             return log
-        log_fine = -F.cross_entropy(self._fine_logits(j, hidden, first), fine, reduction="none")
+        log_fine = -F.cross_entropy(self._fine_logits(j, hidden, shape, first), fine, reduction="none")
         return log + log_fine * (first >= word.codes)
 
-    def _fine_logits(self, j: int, hidden: Tensor, first: Tensor) -> Tensor:
+    def _first_logits(self, j: int, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of part `j`'s tokens; and the shape of its mixture, where it has bins."""
+        logits = self.heads[j](hidden).float()
+        if self.words[j].bins is None:
+            return logits, None
+        shape: Tensor = (mixture := self._mixture(j))(hidden)
+        codes, coarse = logits.tensor_split([self.words[j].codes], 1)
+        return torch.cat([codes, coarse + mixture.log_coarse(shape)], 1), shape
+
+    def _fine_logits(self, j: int, hidden: Tensor, shape: Tensor, first: Tensor) -> Tensor:
+        """Of the fine bins in the coarse one that `first` names; of any coarse one where it names none."""
         key = str(j)
         amplitudes: Tensor = self.fine[key](F.silu(self.refined[key](hidden) + self.coarse[key](first)))
-        return amplitudes.float() @ self.get_buffer(f"waves_{key}")
+        own = amplitudes.float() @ self.get_buffer(f"waves_{key}")
+        return own + self._mixture(j).log_fine(shape, (first - self.words[j].codes).clamp(min=0))
+
+    def _mixture(self, j: int) -> Mixture:
+        mixture = self.mixtures[str(j)]
+        assert isinstance(mixture, Mixture)
+        return mixture
 
     def sample(
-        self, given: RowTokens, seen: Tensor, noise: Uniforms, *, temperature: float, top_p: float
+        self,
+        given: RowTokens,
+        seen: Tensor,
+        noise: Uniforms,
+        *,
+        beside: Tensor | None = None,
+        temperature: float,
+        top_p: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
         """Codes and values (rows, parts) of what is not `seen`, drawn column by column; where it is, they mean nothing."""
-        context = (self.cells(given.first, given.scores) * seen[..., None]).sum(1)
+        context = self._context(given, seen)
+        if beside is not None:
+            context = context + beside
         made: dict[int, tuple[Tensor, Tensor]] = {}
         for j in self.order:
             word, x = self.words[j], self.entry.of(j, context)
@@ -178,15 +252,23 @@ class Autoregressive(nn.Module):
                 assert isinstance(block, Block)
                 x = block.of(j, x)
             hidden = F.silu(_normed(x))
-            first = invert(self.heads[j](hidden).float() / temperature, noise.first[:, j], top_p)
+            logits, shape = self._first_logits(j, hidden)
+            first = invert(logits / temperature, noise.first[:, j], top_p)
             fine = torch.zeros_like(first)
-            if word.bins is not None:
-                fine = invert(self._fine_logits(j, hidden, first) / temperature, noise.fine[:, j], top_p)
+            if shape is not None:
+                fine = invert(self._fine_logits(j, hidden, shape, first) / temperature, noise.fine[:, j], top_p)
             made[j] = word.cells(first, fine, noise.within[:, j])
             scores = torch.tensor(word.scores, device=first.device)[first] + made[j][1].float()
             context = context + self.cells.of(j, first, scores) * ~seen[:, j, None]
         all_codes, all_values = zip(*(made[j] for j in range(len(self.words))), strict=True)
         return torch.stack(all_codes, 1), torch.stack(all_values, 1)
+
+    def _context(self, given: RowTokens, seen: Tensor) -> Tensor:
+        """The sum of the cells that are `seen`, (rows, 2 width); most requests give none, or one column."""
+        context = torch.zeros((len(given), self.cells.tokens.shape[1]), device=seen.device)
+        for j in seen.any(0).nonzero().flatten().tolist():
+            context = context + self.cells.of(j, given.first[:, j], given.scores[:, j]) * seen[:, j, None]
+        return context
 
 
 def initialise(network: Autoregressive, generator: torch.Generator) -> None:

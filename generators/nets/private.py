@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from torch import Tensor, nn
 
-from generators.nets.autoregressive import CellEmbedding, Stacked
+from generators.nets.autoregressive import CellEmbedding, Stacked, features
 from generators.nets.training import Learner, follow, set_rate, warm_cosine
 from synthmill.generator import Promise
 
 _ASKING = 0.15  # of epsilon, were it spent alone, goes to counting rows; see synthmill/codecs/private.py
-_ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(11, 64), *range(64, 1025, 32))
+_ORDERS = (*(1 + x / 5 for x in range(1, 30)), *range(7, 64), 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
 _CHUNK = 512  # rows of one pass
 _EMA = 0.995
 _WARM_UP = 0.02
@@ -187,14 +187,10 @@ def _(layer: nn.Embedding, inputs: tuple[Tensor, ...], gradient: Tensor) -> Tens
 
 @squared_norms.register
 def _(layer: CellEmbedding, inputs: tuple[Tensor, ...], gradient: Tensor) -> Tensor:
-    """Each part looks up a token of its own; for numbers also two knots, by their weights, and a slope."""
+    """Each part looks up a token of its own; for numbers the rest is linear in the score's features."""
     of_parts = gradient.square().sum(-1)  # (rows, parts)
-    scores = inputs[1][:, layer.ordered]
-    knots = layer.knots.shape[1] - 1
-    rank = torch.special.ndtr(scores) * knots
-    upper = rank - rank.floor().clamp(0, knots - 1)
-    weights = 1 + (1 - upper).square() + upper.square() + scores.square()
-    return of_parts.sum(1) + (of_parts[:, layer.ordered] * (weights - 1)).sum(1)
+    weights = features(inputs[1][:, layer.ordered]).square().sum(-1)
+    return of_parts.sum(1) + (of_parts[:, layer.ordered] * weights).sum(1)
 
 
 # the learner --------------------------------------------------------------------------------------------------------------

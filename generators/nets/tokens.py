@@ -19,6 +19,7 @@ from synthmill.codecs.table import Part
 _BINS = 1024  # at most, of a column
 _ROWS_PER_BIN = 8
 _COARSE = 32  # at most
+_FAR = 12.0  # beyond any normal score
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class Bins:
     def coarse(self) -> int:
         """How many coarse bins there are."""
         return -(-len(self) // self.fine)
+
+    @property
+    def bounds(self) -> Tensor:
+        """Where fine bins begin and end, by coarse bin: (coarse, fine + 1), the first and the last far out; ascending also in the last
+        coarse bin, where some fine ones may be missing."""
+        missing = torch.arange(self.coarse * self.fine - len(self) + 1) + _FAR
+        ends = torch.cat([torch.tensor([-_FAR]), self.edges, missing])
+        return ends.unfold(0, self.fine + 1, self.fine)
 
     def of(self, scores: Tensor) -> Tensor:
         """The bin of each score."""

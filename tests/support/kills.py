@@ -20,7 +20,7 @@ import psutil
 from synthmill.fingerprint import hash_folder
 from synthmill.store.staging import Receipt
 
-# Sampling is slow for its rows (wide, ten rounds), so that a run shows how far it is before it is done; the fit is short. Four strata
+# Sampling is slow for its rows (wide and deep), so that a run shows how far it is before it is done; the fit is short. Four strata
 # of 3,000 rows are at least twelve shards of one micro-batch each; sixty files give a kill time to come while they are written.
 RECIPE = """\
 format: 1
@@ -34,7 +34,7 @@ jobs:
   - generator: table/vae
     rows: 12_000
     balance: religious
-    params: {steps: 60, batch: 256, rounds: 10, width: 256, depth: 6}
+    params: {steps: 60, batch: 64, width: 256, depth: 6}
 rules: ["age > yrs_married"]
 scores: [fidelity/shape]
 gates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from generators.nets.mixed import RowLikelihood, RowNoise, initialise, invert
+from generators.nets.autoregressive import Uniforms
+from generators.nets.tokens import RowTokens, Vocabulary, row_tokens
+from generators.nets.vaeac import Noise, Vaeac, initialised
 from generators.table.vae import VAE
 from synthmill.codecs.table import Part
 from synthmill.columns import Column, Schema
@@ -55,7 +58,7 @@ def mixed_table() -> TrainData:
 
 
 def fitted(data: TrainData, seed: int = 0, **params: object) -> VAE:
-    small = {"steps": 800, "width": 32, "depth": 1, "latent": 4, "batch": 128} | params
+    small = {"steps": 400, "width": 32, "depth": 1, "latent": 4, "batch": 128} | params
     model = VAE(VAE.Params(**small))
     model.fit(data, seed=seed, device="cpu", progress=lambda step, steps, loss: None)
     return model
@@ -216,32 +219,33 @@ def test_what_it_cannot_make_is_refused_before_the_fit(kind: str) -> None:
         VAE.schema(source, VAE.Params())
 
 
-def test_likelihood_sums_to_one_and_its_samples_follow_it() -> None:
-    parts = (Part("a", 3, None, (0.0,) * 3), Part("b", 2, 1, (0.7, 0.0)))
-    likelihood = RowLikelihood(parts, width=8, components=4)
-    initialise(likelihood, torch.Generator().manual_seed(0))
-    rows = 40_000
-    decoded = torch.randn(1, 8, generator=torch.Generator().manual_seed(1)).repeat(rows, 1)
-    grid = torch.linspace(-60, 60, rows)
-    codes = torch.stack([torch.arange(rows) % 3, torch.ones(rows, dtype=torch.int64)], 1)
-    log_probs = likelihood.log_prob(decoded, codes, torch.stack([grid, grid], 1))
-    assert log_probs[:3, 0].exp().sum().item() == pytest.approx(1, abs=1e-5)
-    atom = likelihood.log_prob(decoded[:1], torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2))[0, 1].exp()
-    density = log_probs[:, 1].exp()
-    assert (torch.trapezoid(density, grid) + atom).item() == pytest.approx(1, abs=1e-3)
-
-    candidates = np.arange(rows)
-    draws = [torch.from_numpy(d(7, candidates, s, 2)).float() for s, d in enumerate([uniforms, uniforms, normals])]
-    hidden = likelihood.hidden(decoded)
-    noise = RowNoise(*draws)
-    labels, _ = likelihood.sample(hidden, 0, noise, 1.0)
-    shares = torch.bincount(labels, minlength=3) / rows
-    assert torch.allclose(shares, log_probs[:3, 0].exp(), atol=0.01)
-    made, values = likelihood.sample(hidden, 1, noise, 1.0)
-    mean = torch.trapezoid(density * grid, grid) / torch.trapezoid(density, grid)
-    assert values[made == 1].mean().item() == pytest.approx(mean.item(), abs=0.05)
+def three_labels() -> tuple[Vaeac, RowTokens]:
+    """A network of random weights over one column, and a row of each label."""
+    words = (Vocabulary(Part("a", 3, None, (0.0,) * 3), None),)
+    network = initialised(words, seed=1, width=16, depth=1, latent=2, dropout=0.5)
+    with torch.no_grad():
+        network.from_latent.weight.mul_(8)  # so that the latent matters
+    labels = torch.arange(3)[:, None]
+    return network, row_tokens(words, labels, torch.zeros(3, 1, dtype=torch.float64))
 
 
-def test_inversion_meets_the_distribution_at_its_ends() -> None:
-    logits = torch.log(torch.tensor([[0.25, 0.5, 0.25]])).repeat(4, 1)
-    assert invert(logits, torch.tensor([1e-9, 0.26, 0.74, 1 - 1e-7])).tolist() == [0, 1, 1, 2]
+@torch.no_grad()
+def test_the_bound_lies_below_the_likelihood_and_what_is_drawn_follows_it() -> None:
+    network, labels = three_labels()
+    many = 20_000
+    noise = Noise(
+        Uniforms(*(torch.from_numpy(uniforms(7, np.arange(many), step, 1)) for step in range(3))),
+        torch.from_numpy(normals(7, np.arange(many), 3, 2)).float(),
+    )
+    hidden = torch.zeros(many, 1, dtype=torch.bool)
+    made, _ = network.sample(labels.take(torch.zeros(many, dtype=torch.int64)), hidden, noise, temperature=1.0)
+    shares = torch.bincount(made[:, 0], minlength=3) / many
+
+    rows = labels.take(torch.arange(3).repeat_interleave(many))
+    ranks = torch.zeros(len(rows), 1, dtype=torch.int64)
+    logs, divergence = network.bound(rows, ranks, torch.Generator().manual_seed(0), trains=False)
+    log_weights = (logs[:, 0] - divergence).reshape(3, many)
+    likelihoods = log_weights.logsumexp(1).sub(math.log(many)).exp()  # importance sampling by the proposal
+    assert likelihoods.sum().item() == pytest.approx(1, abs=0.02)
+    assert torch.allclose(likelihoods, shares, atol=0.02)
+    assert (log_weights.mean(1) < likelihoods.log() - 0.01).all()

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support.checkpoints import Killed, Memory
 from torch import nn
 
 from generators.nets.training import Budget, Learner, follow, set_rate, split, train, warm_cosine
@@ -37,25 +38,6 @@ class Line(Learner):
 
     def validate(self):
         return next(self.checks, None)
-
-
-class Memory:
-    """A checkpoint in memory, written at every report."""
-
-    every_s = 0.0
-
-    def __init__(self, data=None):
-        self.data = data
-
-    def read(self):
-        return self.data
-
-    def write(self, data):
-        self.data = data
-
-
-class Killed(Exception):
-    pass
 
 
 def fit(learner, steps=200, *, progress=lambda *now: None, checkpoint=NO_CHECKPOINT, **budget):
