@@ -11,9 +11,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from generators.nets.adversarial import flat_from_tensors, flat_vocabularies, game
-from generators.nets.tokens import row_tokens, to_tensors
+from generators.nets.adversarial import Noise, Players, flat_from_tensors, flat_vocabularies, game, initialise
+from generators.nets.tokens import RowTokens, row_tokens, to_tensors
 from generators.table.gan import GAN
+from synthmill import seeds
 from synthmill.codecs.table import TableCodec
 from synthmill.columns import Column, Schema
 from synthmill.errors import FitError, RecipeError
@@ -216,7 +217,7 @@ def test_a_killed_fit_goes_on_to_the_same_weights(data: TrainData) -> None:
 
 def test_training_stops_by_patience_or_time_and_says_so(data: TrainData) -> None:
     small = TrainData(data.table.slice(0, 200), data.schema)
-    eager = GAN.Params(steps=5_000, width=16, batch=256, dropout=0.0, learning_rate=0.02)
+    eager = GAN.Params(steps=2_000, width=16, batch=64, dropout=0.0, learning_rate=0.02)
     assert fit(GAN(eager), small).stopped_by == "patience"
     hasty = GAN.Params(steps=100_000, width=16, max_minutes=0.005)
     assert fit(GAN(hasty), small).stopped_by == "time"
@@ -227,33 +228,64 @@ def test_a_fit_that_diverges_says_so(data: TrainData) -> None:
         fitted(data, steps=60, learning_rate=1e30)
 
 
-def test_where_the_critic_is_blind_both_lose_log_two_and_nobody_moves() -> None:
-    logits = torch.randn((5, 7), generator=torch.Generator().manual_seed(0), requires_grad=True)
-    of_generator, of_critic = game(logits, torch.full((5, 7), 3.0), torch.arange(5), penalty=1.0)
-    assert torch.allclose(of_generator, torch.full((5,), math.log(2)))
-    assert torch.allclose(of_critic, torch.full((5,), math.log(2)))
+def random_scores(rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    logits, odds = (torch.randn((rows, tokens), generator=draw).requires_grad_() for _ in range(2))
+    return logits, odds
+
+
+def test_where_the_critic_is_blind_it_loses_two_log_two_and_the_generator_rests() -> None:
+    logits, _ = random_scores(5, 7)
+    of_generator, of_critic = game(logits, torch.zeros(5, 7), torch.arange(5), penalty=1.0)
+    assert torch.allclose(of_critic, torch.full((5,), 2 * math.log(2)))
+    assert torch.allclose(of_generator, torch.zeros(5), atol=1e-6)
     of_generator.sum().backward()
     assert torch.allclose(logits.grad, torch.zeros(5, 7), atol=1e-6)
 
 
-def test_the_game_is_the_mean_over_drawn_tokens() -> None:
-    torch.manual_seed(0)
-    logits, heights = torch.randn(1, 6), torch.randn(1, 6)
-    real = torch.tensor([2])
+def test_the_critics_loss_is_the_mean_over_drawn_tokens() -> None:
+    logits, odds = random_scores(1, 6)
     drawn = torch.multinomial(torch.softmax(logits[0], 0), 400_000, replacement=True)
-    margin = heights[0, drawn] - heights[0, real]
-    of_generator, of_critic = game(logits, heights, real, penalty=0.0)
-    assert of_critic.item() == pytest.approx(torch.nn.functional.softplus(margin).mean().item(), abs=5e-3)
-    assert of_generator.item() == pytest.approx(torch.nn.functional.softplus(-margin).mean().item(), abs=5e-3)
+    of_drawn = torch.nn.functional.softplus(odds[0, drawn]) + 0.1 * odds[0, drawn].square()
+    of_real = torch.nn.functional.softplus(-odds[0, 2]) + 0.1 * odds[0, 2].square()
+    of_critic = game(logits, odds, torch.tensor([2]), penalty=0.1)[1]
+    assert of_critic.item() == pytest.approx((of_drawn.mean() + of_real).item(), abs=5e-3)
+
+
+def test_a_right_critic_sends_the_generator_to_the_truth_at_once_even_where_it_has_forgotten_a_token() -> None:
+    truth = torch.tensor([[0.6, 0.3, 0.1]])
+    logits = torch.tensor([[9.0, 9.0, -9.0]], requires_grad=True)  # the third token is all but gone
+    odds = truth.log() - torch.log_softmax(logits, 1)
+    game(logits, odds, torch.tensor([0]), penalty=0.0)[0].sum().backward()
+    assert torch.allclose(logits.grad, torch.softmax(logits, 1) - truth, atol=1e-6)
 
 
 def test_neither_loss_moves_the_other_player() -> None:
-    logits, heights = (torch.randn((3, 4)).requires_grad_() for _ in range(2))
-    of_generator, of_critic = game(logits, heights, torch.tensor([0, 1, 3]), penalty=0.1)
-    assert torch.autograd.grad(of_generator.sum(), heights, retain_graph=True, allow_unused=True) == (None,)
+    logits, odds = random_scores(3, 4)
+    of_generator, of_critic = game(logits, odds, torch.tensor([0, 1, 3]), penalty=0.1)
+    assert torch.autograd.grad(of_generator.sum(), odds, retain_graph=True, allow_unused=True) == (None,)
     assert torch.autograd.grad(of_critic.sum(), logits, retain_graph=True, allow_unused=True) == (None,)
-    (pull,) = torch.autograd.grad(of_critic.sum(), heights)
-    assert (pull.gather(1, torch.tensor([[0], [1], [3]])) < 0).all() or pull.abs().sum() > 0
+
+
+def test_what_is_drawn_follows_the_generator_as_the_critic_corrects_it(data: TrainData) -> None:
+    codec = TableCodec.fit(data.table, data.schema)
+    encoded = codec.encode(data.table)
+    words = flat_vocabularies(codec.parts, encoded.codes, encoded.values, bins=16)
+    players = Players(words, width=16, dropout=0.0)
+    initialise(players, torch.Generator().manual_seed(0))
+    draws = 20_000
+    uniforms = torch.from_numpy(seeds.uniforms(7, np.arange(draws), 0, len(words)))
+    start = RowTokens(
+        *(torch.zeros(draws, len(words), dtype=kind) for kind in (torch.int64, torch.int64, torch.float32))
+    )
+    with torch.no_grad():
+        seen = torch.zeros(draws, len(words), dtype=torch.bool)
+        codes, values = players.sample(start, seen, Noise(uniforms, uniforms), temperature=1.0)
+        made = row_tokens(words, codes, values)
+        both = [player(made, players.places.expand(draws, -1)) for player in (players.generator, players.critic)]
+    for j, word in enumerate(words):  # mean promised share of each token against how often it was drawn
+        promised = torch.softmax(both[0][j] + both[1][j], 1).mean(0)
+        assert torch.allclose(torch.bincount(made.first[:, j], minlength=word.size) / draws, promised, atol=0.015)
 
 
 def test_tokens_lead_back_to_the_cells(data: TrainData) -> None:
