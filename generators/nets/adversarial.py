@@ -99,6 +99,7 @@ class Players(nn.Module):
         self.critic = ColumnScores(words, width=width, dropout=dropout)
         for j, word in enumerate(words):
             self.register_buffer(f"scores_{j}", torch.tensor(word.scores), persistent=False)
+            self.register_buffer(f"log_widths_{j}", _log_widths(word), persistent=False)
 
     def nats(self, rows: RowTokens) -> Tensor:
         """Minus the log probability of each row's tokens, with no column given: (rows,)."""
@@ -114,7 +115,8 @@ class Players(nn.Module):
         made: dict[int, tuple[Tensor, Tensor]] = {}
         for j in self.order:
             logits = self.generator.of(j, contexts[0]) + self.critic.of(j, contexts[1])
-            tokens = invert(logits / temperature, noise.tokens[:, j])
+            wide = (1 - 1 / temperature) * self.get_buffer(f"log_widths_{j}")  # it is the density that is tempered
+            tokens = invert(logits / temperature + wide, noise.tokens[:, j])
             made[j] = self.words[j].cells(tokens, torch.zeros_like(tokens), noise.within[:, j])
             scores = self.get_buffer(f"scores_{j}")[tokens] + made[j][1].float()
             new = ~seen[:, j, None]
@@ -154,6 +156,16 @@ def game(logits: Tensor, odds: Tensor, real: Tensor, penalty: float) -> tuple[Te
     )
     log_target = torch.log_softmax(log_q + odds, 1).detach()
     return (log_target.exp() * (log_target - log_q)).sum(1), of_critic
+
+
+def _log_widths(word: Vocabulary) -> Tensor:
+    """How wide each token is, (tokens,), against the geometric mean of a column's bins: 0 for codes and for a bin of one number."""
+    log_widths = torch.zeros(word.size)
+    if word.bins is not None:
+        of_bins = (word.bins.high - word.bins.low).log().float()
+        is_wide = torch.isfinite(of_bins)
+        log_widths[word.codes :] = torch.where(is_wide, of_bins - of_bins[is_wide].mean(), 0.0)
+    return log_widths
 
 
 def _activated(x: Tensor) -> Tensor:
