@@ -72,12 +72,13 @@ def refuse_leaks(
     if recipe.release.include_real:
         hint = "leave it out: real rows beside private ones undo the promise"
         raise RecipeError("an epsilon does not go with real rows", where="release.include_real", hint=hint)
-    refuse_undescribed(schema)
+    _refuse_undescribed(recipe, schema)
 
 
-def refuse_undescribed(schema: Schema) -> None:
-    """RecipeError where the recipe does not describe a column, naming all of them."""
-    missing = [column.name for column in schema if column.domain is None and column.kind != "id"]
+def _refuse_undescribed(recipe: Recipe, schema: Schema) -> None:
+    """RecipeError where the recipe does not describe a column, naming all of them; that one holds ids must be said, not seen."""
+    ids = {name for name, override in recipe.source.columns.items() if override.kind == "id"}
+    missing = [column.name for column in schema if column.domain is None and column.name not in ids]
     if missing:
         raise RecipeError(
             f"an epsilon needs each column's bounds or values from the recipe; it gives none for {', '.join(missing)}",

@@ -1,6 +1,6 @@
 """The two networks of generators/table/gan.py, which play for every column at once, and the game between them.
 
-Shapes: tokens, scores and ranks are (rows, parts). A column sees the columns of a lower rank and no others.
+Shapes: tokens and ranks are (rows, parts). A column sees the columns of a lower rank and no others.
 """
 
 from __future__ import annotations
@@ -46,25 +46,15 @@ def flat_from_tensors(parts: Sequence[Part], tensors: Mapping[str, Tensor]) -> t
 
 
 class ColumnScores(nn.Module):
-    """A score for every token of a column, given the columns before it: the generator's are logits, the critic's say how real it looks.
-
-    `places` (parts,) is the order in which columns are made unless they are given: labels before numbers, few tokens before many.
-    """
-
-    places: Tensor
+    """A score for every token of a column, given the columns before it."""
 
     def __init__(self, words: Sequence[Vocabulary], *, width: int, dropout: float) -> None:
         super().__init__()
-        self.words = words
-        self.order = sorted(range(len(words)), key=lambda j: (words[j].is_ordered, words[j].size))
-        self.register_buffer("places", torch.tensor(self.order).argsort(), persistent=False)
+        self.dropout = dropout
         self.cells = CellEmbedding(words, 2 * width)
         self.entry = Stacked(len(words), 2 * width, width)
         self.block = Block(len(words), width, dropout)
         self.heads = nn.ModuleList(nn.Linear(width, word.size) for word in words)
-        self.dropout = dropout
-        for j, word in enumerate(words):
-            self.register_buffer(f"scores_{j}", torch.tensor(word.scores), persistent=False)
 
     def forward(self, rows: RowTokens, ranks: Tensor, draw: torch.Generator | None = None) -> list[Tensor]:
         """The scores of each part's tokens, (rows, tokens); with `draw`, as in training, units are dropped."""
@@ -76,19 +66,11 @@ class ColumnScores(nn.Module):
             hidden = hidden * is_kept / (1 - self.dropout)
         return [head(hidden[j]).float() for j, head in enumerate(self.heads)]
 
-    def sample(self, given: RowTokens, seen: Tensor, noise: Noise, temperature: float) -> tuple[Tensor, Tensor]:
-        """Codes and values (rows, parts) of what is not `seen`, drawn column by column; where it is, they mean nothing."""
-        context = (self.cells(given.first, given.scores) * seen[..., None]).sum(1)
-        made: dict[int, tuple[Tensor, Tensor]] = {}
-        for j in self.order:
-            word = self.words[j]
-            hidden = _activated(self.block.of(j, self.entry.of(j, context)))
-            tokens = invert(self.heads[j](hidden).float() / temperature, noise.tokens[:, j])
-            made[j] = word.cells(tokens, torch.zeros_like(tokens), noise.within[:, j])
-            scores = self.get_buffer(f"scores_{j}")[tokens] + made[j][1].float()
-            context = context + self.cells.of(j, tokens, scores) * ~seen[:, j, None]
-        codes, values = zip(*(made[j] for j in range(len(self.words))), strict=True)
-        return torch.stack(codes, 1), torch.stack(values, 1)
+    def of(self, j: int, context: Tensor) -> Tensor:
+        """Part `j` alone, (rows, tokens), from the sum of the cells that it sees."""
+        x = self.block.of(j, self.entry.of(j, context))
+        scores: Tensor = self.heads[j](_activated(x)).float()
+        return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +81,91 @@ class Noise:
     within: Tensor
 
 
-def initialise(network: ColumnScores, generator: torch.Generator) -> None:
+class Players(nn.Module):
+    """The generator, whose scores are logits, and the critic, whose scores are log odds that a token is real and not the generator's.
+
+    Rows are drawn from the generator's distribution as the critic corrects it: q exp(d) is p where d = log p - log q. `places` (parts,)
+    is the order in which columns are made unless they are given: labels before numbers, few tokens before many.
+    """
+
+    places: Tensor
+
+    def __init__(self, words: Sequence[Vocabulary], *, width: int, dropout: float) -> None:
+        super().__init__()
+        self.words = words
+        self.order = sorted(range(len(words)), key=lambda j: (words[j].is_ordered, words[j].size))
+        self.register_buffer("places", torch.tensor(self.order).argsort(), persistent=False)
+        self.generator = ColumnScores(words, width=width, dropout=dropout)
+        self.critic = ColumnScores(words, width=width, dropout=dropout)
+        for j, word in enumerate(words):
+            self.register_buffer(f"scores_{j}", torch.tensor(word.scores), persistent=False)
+            self.register_buffer(f"log_widths_{j}", _log_widths(word), persistent=False)
+
+    def nats(self, rows: RowTokens) -> Tensor:
+        """Minus the log probability of each row's tokens, with no column given: (rows,)."""
+        ranks = self.places.expand(len(rows), -1)
+        logits = map(torch.add, self.generator(rows, ranks), self.critic(rows, ranks))
+        of_parts = [F.cross_entropy(x, rows.first[:, j], reduction="none") for j, x in enumerate(logits)]
+        return torch.stack(of_parts, 1).sum(1)
+
+    def sample(self, given: RowTokens, seen: Tensor, noise: Noise, temperature: float) -> tuple[Tensor, Tensor]:
+        """Codes and values (rows, parts) of what is not `seen`, drawn column by column; where it is, they mean nothing."""
+        players = (self.generator, self.critic)
+        contexts = [(player.cells(given.first, given.scores) * seen[..., None]).sum(1) for player in players]
+        made: dict[int, tuple[Tensor, Tensor]] = {}
+        for j in self.order:
+            logits = self.generator.of(j, contexts[0]) + self.critic.of(j, contexts[1])
+            wide = (1 - 1 / temperature) * self.get_buffer(f"log_widths_{j}")  # it is the density that is tempered
+            tokens = invert(logits / temperature + wide, noise.tokens[:, j])
+            made[j] = self.words[j].cells(tokens, torch.zeros_like(tokens), noise.within[:, j])
+            scores = self.get_buffer(f"scores_{j}")[tokens] + made[j][1].float()
+            new = ~seen[:, j, None]
+            contexts = [
+                context + player.cells.of(j, tokens, scores) * new
+                for context, player in zip(contexts, players, strict=True)
+            ]
+        codes, values = zip(*(made[j] for j in range(len(self.words))), strict=True)
+        return torch.stack(codes, 1), torch.stack(values, 1)
+
+
+def initialise(players: Players, generator: torch.Generator) -> None:
     """Normal weights from `generator` alone: variance 1 / fan-in, a quarter of it for heads, so that they start nearly even."""
-    for name, weight in network.named_parameters():
+    for name, weight in players.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(weight)
-        elif name.startswith("cells."):
+        elif ".cells." in name:
             nn.init.normal_(weight, std=0.3, generator=generator)
         else:
             is_stacked = weight.ndim == 3
             nn.init.normal_(weight, std=(1.0 if is_stacked else 0.5) * weight.shape[1] ** -0.5, generator=generator)
 
 
-def game(logits: Tensor, heights: Tensor, real: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """The losses of generator and critic at one column of rows whose token is `real`, each (rows,).
+def game(logits: Tensor, odds: Tensor, real: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """The losses of generator and critic at one column of rows whose token is `real`, each (rows,), in nats.
 
-    Relativistic and paired: a row's real token against one that the generator would draw in its place, q = softmax(logits), given the
-    same cells. As the critic's `heights` (rows, tokens) rate every token, the mean over the generator's draws is exact and needs
-    no straight-through estimate. `penalty` is on the squared heights, above their mean, of real and of drawn tokens.
+    q = softmax(logits) is what the generator would draw, and the critic's log odds d (rows, tokens) rate every token, so both means
+    over q are exact. The critic's loss is the logistic one, and `penalty` times the squared d of the real and of drawn tokens: what R1
+    and R2 are where inputs are tokens and have no gradient. The generator's is KL(q exp(d) / Z, q) with d held fixed, its
+    distance from where the critic sends it. Unlike the mean of d over q this pulls at a token that q has all but forgotten.
     """
-    q = torch.softmax(logits, 1)
-    weights = q.detach()
-    heights = heights - (weights * heights).sum(1, keepdim=True)
-    of_real = heights.gather(1, real[:, None])
-    of_critic = (weights * (F.softplus(heights - of_real) + penalty * heights.square())).sum(1)
-    of_generator = (q * F.softplus(of_real - heights).detach()).sum(1)
-    return of_generator, of_critic + penalty * of_real[:, 0].square()
+    log_q = torch.log_softmax(logits, 1)
+    q = log_q.detach().exp()
+    of_real = odds.gather(1, real[:, None])[:, 0]
+    of_critic = (
+        F.softplus(-of_real) + penalty * of_real.square() + (q * (F.softplus(odds) + penalty * odds.square())).sum(1)
+    )
+    log_target = torch.log_softmax(log_q + odds, 1).detach()
+    return (log_target.exp() * (log_target - log_q)).sum(1), of_critic
+
+
+def _log_widths(word: Vocabulary) -> Tensor:
+    """How wide each token is, (tokens,), against the geometric mean of a column's bins: 0 for codes and for a bin of one number."""
+    log_widths = torch.zeros(word.size)
+    if word.bins is not None:
+        of_bins = (word.bins.high - word.bins.low).log().float()
+        is_wide = torch.isfinite(of_bins)
+        log_widths[word.codes :] = torch.where(is_wide, of_bins - of_bins[is_wide].mean(), 0.0)
+    return log_widths
 
 
 def _activated(x: Tensor) -> Tensor:

@@ -1,19 +1,20 @@
 """A conditional generative adversarial network that makes a row column by column.
 
 Like CTGAN (Xu et al., "Modeling tabular data using conditional GAN", NeurIPS 2019) it is trained under conditions so that no label is
-forgotten; but here a condition is any set of a real row's cells. The generator draws the next cell, and the critic compares what it
-drew with the real cell, given the same others. The loss is the relativistic paired one of R3GAN with penalties on both sides (Huang
-et al., "The GAN is dead; long live the GAN! A modern GAN baseline", NeurIPS 2024). Two departures. Cells are tokens: labels,
-spikes, missing, and bins of the other numbers; since the critic rates all tokens of a column at once, the mean over what the
-generator would draw is exact: no Gumbel-softmax, and next to no noise. And as tokens have probabilities, the fit stops by those of
-validation rows, which a GAN does not have otherwise.
+forgotten; but here a condition is any set of a real row's cells. The generator draws the next cell, and the critic tells what it
+drew from the real cell, given the same others. Cells are tokens: labels, spikes, missing, and bins of the other numbers. As the
+critic rates all tokens of a column at once, means over what the generator would draw are exact: no Gumbel-softmax, and next to no
+noise. The losses are Goodfellow's for the critic, with penalties on real and drawn cells (after R3GAN: Huang et al., "The GAN is
+dead; long live the GAN! A modern GAN baseline", NeurIPS 2024), and for the generator that of MaliGAN (Che et al., "Maximum-likelihood
+augmented discrete generative adversarial networks", 2017). The critic also corrects what is sampled (Azadi et al., "Discriminator
+rejection sampling", ICLR 2019), which over tokens needs no rejection. And as tokens have probabilities, the fit stops by those of
+validation rows.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,13 +22,12 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from generators.nets.adversarial import ColumnScores, Noise, flat_from_tensors, flat_vocabularies, game, initialise
+from generators.nets.adversarial import Noise, Players, flat_from_tensors, flat_vocabularies, game, initialise
 from generators.nets.autoregressive import random_ranks
 from generators.nets.given import encode_given, keep_given
 from generators.nets.table import TableGenerator
-from generators.nets.tokens import RowTokens, Vocabulary, row_tokens, to_tensors
+from generators.nets.tokens import RowTokens, row_tokens, to_tensors
 from generators.nets.training import NETWORK_FILE, Budget, Learner, follow, set_rate, split, train, warm_cosine
 from synthmill import generator as contract
 from synthmill import seeds
@@ -45,9 +45,10 @@ from synthmill.generator import (
     sampling,
 )
 
-_BLUR = 1 / 64  # of the bins: standard deviation of the real tokens that both are shown, falling to zero
+_BLUR = 1 / 32  # of the bins: standard deviation of the real tokens that both are shown, falling to zero
 _PENALTY = 0.05
-_EMA = 0.995  # of the generator's weights that are kept
+_LEAD = 4.0  # the critic's learning rate to the generator's: it has to follow
+_EMA = 0.995  # of the weights that are kept
 _WARM_UP = 0.02  # share of the steps
 _PATIENCE = 10  # checks without a better one
 _BETAS = (0.0, 0.99)  # no momentum: the other player moves
@@ -74,7 +75,7 @@ class GAN(TableGenerator):
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
 
     params: GAN.Params
-    _generator: ColumnScores
+    _players: Players
 
     @classmethod
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
@@ -106,23 +107,23 @@ class GAN(TableGenerator):
         encoded = self._codec.encode(data.table)
         words = flat_vocabularies(self._codec.parts, encoded.codes, encoded.values, self.params.bins)
         rows = row_tokens(words, encoded.codes, encoded.values).to(device)
-        weights = torch.Generator().manual_seed(seeds.derive(seed, "weights"))
-        generator, critic = (_player(words, self.params, weights).to(device) for _ in range(2))
+        players = Players(words, width=self.params.width, dropout=self.params.dropout)
+        initialise(players, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
-        learner = _Learner(generator, critic, rows, self.params, draw)
-        self._generator = learner.average
+        learner = _Learner(players.to(device), rows, self.params, draw)
+        self._players = learner.average
         budget = Budget(self.params.steps or _default_steps(data.table.num_rows), self.params.max_minutes, _PATIENCE)
         return train(learner, budget, name=self.key(), progress=progress, checkpoint=checkpoint)
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
         """All candidates asked for; given cells come back as they were given."""
-        device = next(self._generator.parameters()).device
+        device = next(self._players.parameters()).device
         codes, values, seen = encode_given(self._codec, request)
-        given = row_tokens(self._generator.words, codes, values).to(device)
+        given = row_tokens(self._players.words, codes, values).to(device)
         noise = Noise(tokens=self._uniforms(request, 0, device), within=self._uniforms(request, 1, device))
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            codes, values = self._generator.sample(given, seen.to(device), noise, self.params.temperature)
+            codes, values = self._players.sample(given, seen.to(device), noise, self.params.temperature)
         made = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
         exact = self.exact_conditions(self._codec.schema, self.params)
         return Sampled(keep_given(made, request, exact), request.candidates)
@@ -133,10 +134,10 @@ class GAN(TableGenerator):
         return torch.from_numpy(draws).to(device)
 
     def save(self, folder: Path) -> None:
-        """The codec, `bins.safetensors` and the generator's weights; the critic has done its work."""
+        """The codec, `bins.safetensors` and `network.safetensors`."""
         self._codec.save(folder)
-        save_file(to_tensors(self._generator.words), folder / "bins.safetensors")
-        weights = {name: weight.contiguous().cpu() for name, weight in self._generator.state_dict().items()}
+        save_file(to_tensors(self._players.words), folder / "bins.safetensors")
+        weights = {name: weight.contiguous().cpu() for name, weight in self._players.state_dict().items()}
         save_file(weights, folder / NETWORK_FILE)
 
     @classmethod
@@ -146,16 +147,10 @@ class GAN(TableGenerator):
         model = cls(params)
         model._codec = TableCodec.load(folder)
         words = flat_from_tensors(model._codec.parts, load_file(folder / "bins.safetensors"))
-        model._generator = ColumnScores(words, width=params.width, dropout=params.dropout)
-        model._generator.load_state_dict(load_file(folder / NETWORK_FILE))
-        model._generator.to(device)
+        model._players = Players(words, width=params.width, dropout=params.dropout)
+        model._players.load_state_dict(load_file(folder / NETWORK_FILE))
+        model._players.to(device)
         return model
-
-
-def _player(words: Sequence[Vocabulary], params: GAN.Params, weights: torch.Generator) -> ColumnScores:
-    player = ColumnScores(words, width=params.width, dropout=params.dropout)
-    initialise(player, weights)
-    return player
 
 
 def _default_steps(rows: int) -> int:
@@ -164,56 +159,52 @@ def _default_steps(rows: int) -> int:
 
 
 class _Learner(Learner):
-    """AdamW for each player, with a warm-up and a cosine decay; the moving average of the generator's weights is kept."""
+    """AdamW for each player, with a warm-up and a cosine decay; the moving averages of their weights are kept."""
 
-    def __init__(
-        self, generator: ColumnScores, critic: ColumnScores, rows: RowTokens, params: GAN.Params, draw: torch.Generator
-    ) -> None:
-        self.generator, self.critic, self.average = generator, critic, copy.deepcopy(generator)
+    def __init__(self, players: Players, rows: RowTokens, params: GAN.Params, draw: torch.Generator) -> None:
+        self.players, self.average = players, copy.deepcopy(players)
         self.params, self.draw = params, draw
-        self.modules = {"generator": generator, "critic": critic, "kept": self.average}
+        self.modules = {"players": players, "kept": self.average}
         train_rows, held = split(len(rows), draw)
         self.train, self.held = rows.take(train_rows), rows.take(held)
         self.optimizers = tuple(
-            torch.optim.AdamW(player.parameters(), betas=_BETAS, fused=True) for player in (generator, critic)
+            torch.optim.AdamW(player.parameters(), betas=_BETAS, fused=True)
+            for player in (players.generator, players.critic)
         )
 
     def step(self, number: int, done: float) -> Tensor:
-        """One batch for both; returns the generator's loss, mean over the cells it would draw."""
-        size = min(self.params.batch, len(self.train))
-        device = self.train.first.device
+        """One batch for both; returns the generator's loss, in nats a cell."""
+        size, device = min(self.params.batch, len(self.train)), self.players.places.device
         batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
-        ranks = random_ranks(self.generator.places, size, self.draw)
+        ranks = random_ranks(self.players.places, size, self.draw)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = self.generator(batch, ranks, self.draw)
-            heights = self.critic(batch, ranks, self.draw)
-        games = [
-            game(*scores, self._real(batch, j, _BLUR * (1 - done)), _PENALTY)
-            for j, scores in enumerate(zip(logits, heights, strict=True))
-        ]
-        of_players = [
-            (torch.stack(losses, 1) * (ranks >= 0)).sum() / (ranks >= 0).sum() for losses in zip(*games, strict=True)
-        ]
-        for optimizer in self.optimizers:
-            set_rate(optimizer, self.params.learning_rate * warm_cosine(done, _WARM_UP))
+            logits = self.players.generator(batch, ranks, self.draw)
+            odds = self.players.critic(batch, ranks, self.draw)
+        real = self._blurred(batch, _BLUR * (1 - done))
+        games = [game(*scores, _PENALTY) for scores in zip(logits, odds, real, strict=True)]
+        is_drawn = ranks >= 0
+        losses = [(torch.stack(of_cells, 1) * is_drawn).sum() / is_drawn.sum() for of_cells in zip(*games, strict=True)]
+        rate = self.params.learning_rate * warm_cosine(done, _WARM_UP)
+        for optimizer, lead in zip(self.optimizers, (1.0, _LEAD), strict=True):
+            set_rate(optimizer, lead * rate)
             optimizer.zero_grad()
-        torch.autograd.backward(of_players)  # neither loss reaches the other player's weights
-        for player, optimizer in zip((self.generator, self.critic), self.optimizers, strict=True):
+        torch.autograd.backward(losses)  # neither reaches the other player's weights
+        for player, optimizer in zip((self.players.generator, self.players.critic), self.optimizers, strict=True):
             nn.utils.clip_grad_norm_(player.parameters(), 1.0)
             optimizer.step()
-        follow(self.average, self.generator, number, _EMA)
-        return of_players[0].detach()
+        follow(self.average, self.players, number, _EMA)
+        return losses[0].detach()
 
-    def _real(self, batch: RowTokens, j: int, blur: float) -> Tensor:
-        word, first = self.generator.words[j], batch.first[:, j]
-        normals = torch.randn(len(first), generator=self.draw, device=first.device)
-        return word.blurred(first, batch.fine[:, j], blur * normals)[0]
+    def _blurred(self, batch: RowTokens, blur: float) -> list[Tensor]:
+        """The real tokens of each part, bins moved by a share of about `blur` of all bins."""
+        normals = torch.randn(batch.first.shape, generator=self.draw, device=batch.first.device)
+        return [
+            word.blurred(batch.first[:, j], batch.fine[:, j], blur * normals[:, j])[0]
+            for j, word in enumerate(self.players.words)
+        ]
 
     def validate(self) -> float:
-        """Nats a validation row that the generator's tokens have, with no column given."""
-        losses = []
-        for rows in torch.split(torch.arange(len(self.held), device=self.held.first.device), self.params.batch):
-            batch = self.held.take(rows)
-            logits = self.average(batch, self.average.places.expand(len(rows), -1))
-            losses.append(sum(F.cross_entropy(x, batch.first[:, j], reduction="sum") for j, x in enumerate(logits)))
-        return float(sum(losses)) / len(self.held)
+        """Nats a validation row, with no column given."""
+        rows = torch.arange(len(self.held), device=self.players.places.device)
+        nats = [self.average.nats(self.held.take(some)) for some in torch.split(rows, self.params.batch)]
+        return torch.cat(nats).mean().item()

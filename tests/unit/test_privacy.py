@@ -4,10 +4,12 @@ import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
 import pytest
 from support.described import DESCRIBED
 from support.tables import MIXED, mixed
 
+from synthmill.columns import Column
 from synthmill.errors import RecipeError, StorageError
 from synthmill.generator import FitReport, Privacy
 from synthmill.plan import make_plan
@@ -56,6 +58,17 @@ def test_columns_without_a_domain_are_named():
         plan(schema=half)
     assert error.value.where == "source.columns"
     plan({"params": {}}, schema=MIXED)  # without an epsilon nothing is asked for
+
+
+def test_that_a_column_holds_ids_is_said_and_not_seen():
+    schema = DESCRIBED.model_copy(
+        update={"columns": (*DESCRIBED.columns[:4], Column(name="since", kind="id", dtype="int64"))}
+    )
+    train = TRAIN.set_column(4, "since", pa.array(range(500)))
+    with pytest.raises(RecipeError, match="gives none for since"):
+        plan(schema=schema, train=train)
+    source = {"path": "mixed.csv", "columns": {"since": {"kind": "id"}}}
+    assert plan(schema=schema, train=train, source=source).is_private
 
 
 def test_the_recipe_alone_decides_strata_and_given_values():
