@@ -33,7 +33,8 @@ from synthmill.errors import GateMissed, Interrupted, RunError, SynthmillError
 from synthmill.outcome import Outcome
 from synthmill.plan import Plan
 from synthmill.pool import Pool
-from synthmill.run import Run, RunRequest
+from synthmill.run import Run
+from synthmill.run_request import RunRequest
 from synthmill.stop import StopFlag
 from synthmill.store.workspace import find
 

@@ -27,10 +27,11 @@ from synthmill.errors import StorageError
 from synthmill.features import measurable
 from synthmill.origin import Origin
 from synthmill.outcome import ChildScored, Scored
-from synthmill.plan import Plan, recipe_json
+from synthmill.plan import Plan
 from synthmill.report.card import make_card, make_croissant
 from synthmill.report.closest import find_closest
-from synthmill.report.inputs import JobFacts, ReportInput, SourceFacts, StratumFacts, in_words
+from synthmill.report.gather import gather
+from synthmill.report.inputs import ReportInput
 from synthmill.report.machine import report_json
 from synthmill.report.render import render
 from synthmill.scoring import Scores
@@ -41,7 +42,7 @@ from synthmill.store.assemble_children import write_children
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
 from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
-from synthmill.store.manifest import Manifest, Override, PrivacyEntry, check, make_manifest, privacy_of, read_manifest
+from synthmill.store.manifest import Manifest, Override, check, make_manifest, privacy_of, read_manifest
 from synthmill.store.measured import read_measured, write_measured
 from synthmill.store.models import ModelReceipt, read_model
 from synthmill.store.slots import Slots, read_slots
@@ -166,7 +167,7 @@ class Candidate:
         publish_json(self.root / "scores.json", scored.model_dump(mode="json"))
         publish_bytes(self.root / "origin.json", origin.model_dump_json(by_alias=True).encode())
         counts, plan, models = self.counts(), self.plan, self._models()
-        report = _report(plan, counts, self.measured(), scored, previous, self.drift(), privacy_of(models))
+        report = gather(plan, counts, self.measured(), scored, previous, self.drift(), privacy_of(models))
         publish_bytes(self.folder / "report.html", render(report).encode())
         publish_bytes(self.folder / "report.json", report_json(report))
         self._describe_privately(report)
@@ -264,66 +265,3 @@ class ChildCandidate(Candidate):
 def candidate_of(plan: Plan, state: State) -> Candidate:
     """The plan's candidate, be it a child's or not."""
     return Candidate(plan, state) if plan.belonging is None else ChildCandidate(plan, state)
-
-
-def _report(
-    plan: Plan,
-    counts: Counts,
-    scores: Scores,
-    scored: Scored,
-    previous: PreviousRelease | None,
-    drift: Drift | None,
-    privacy: PrivacyEntry | None,
-) -> ReportInput:
-    strata = tuple(
-        StratumFacts(
-            job=job.index,
-            generator=job.generator,
-            label=stratum.label,
-            rows=count.rows,
-            candidates=count.candidates,
-            rejects=tuple(sorted(count.rejects.items())),
-        )
-        for job, strata in zip(plan.jobs, counts, strict=True)
-        for stratum, count in zip(job.strata, strata, strict=True)
-    )
-    recipe, source = plan.recipe, plan.source
-    facts = (
-        ("holdout rows", f"{source.a_rows:,} + {source.b_rows:,}"),
-        ("seed", str(recipe.seed)),
-        ("plan", plan.fingerprint),
-        *(
-            (name, f"{child.rows:,} rows, with a report of their own in {name}/")
-            for name, child in scored.children.items()
-        ),
-        *_privacy_facts(privacy),
-        *plan.versions.items(),
-    )
-    return ReportInput(
-        dataset=recipe.dataset,
-        schema=plan.scored,
-        rows=plan.rows,
-        strata=strata,
-        scores=scores,
-        verdicts=scored.gates,
-        override=scored.override,
-        previous=previous,
-        facts=facts,
-        jobs=tuple(JobFacts(job.generator, job.rows, in_words(job)) for job in recipe.jobs),
-        source=SourceFacts(
-            path=recipe.source.path,
-            train_rows=source.train_rows,
-            holdout_rows=source.a_rows + source.b_rows,
-            target=recipe.source.target,
-            protected=recipe.source.protected,
-        ),
-        recipe=recipe_json(recipe),
-        drift=drift,
-    )
-
-
-def _privacy_facts(privacy: PrivacyEntry | None) -> tuple[tuple[str, str], ...]:
-    if privacy is None:
-        return ()
-    words = f"epsilon {privacy.epsilon:.3g}, delta {privacy.delta:.3g} for {privacy.unit}"
-    return (("differential privacy of data/", words), ("outside of it", "; ".join(privacy.outside)))

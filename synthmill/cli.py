@@ -20,7 +20,7 @@ from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
     from synthmill.outcome import Outcome
-    from synthmill.run import RunRequest
+    from synthmill.run_request import RunRequest
     from synthmill.store.workspace import Workspace
 
 app = typer.Typer(
@@ -153,7 +153,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a recipe: fit, generate, score, and place or release what passes its gates."""
-    from synthmill.run import RunRequest
+    from synthmill.run_request import RunRequest
     from synthmill.store.workspace import find
 
     request = RunRequest(recipe, tuple(overrides or ()), save=save, place=place, release=release, override=override)

@@ -19,12 +19,12 @@ from synthmill.completion import MOST_ATTEMPTS, CompletionTask, FilledRows, Part
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
 from synthmill.errors import AcceptanceError, InputError, Interrupted
+from synthmill.kits import make_kit
 from synthmill.loose import Files
 from synthmill.one_job import JobRequest, OneJob, open_job
 from synthmill.row_files import check_cells, check_target, write_rows
 from synthmill.sources.partial import Gaps, PartialFile, open_partial, survey
 from synthmill.store.workspace import Workspace
-from synthmill.work import make_kit
 
 NUMBER = "_completion"  # the column that tells several completions apart
 _PIECE_ROWS = 8_192

@@ -23,8 +23,9 @@ from synthmill.engine import ShouldStop
 from synthmill.errors import RunError
 from synthmill.filters import CONDITION_REASON
 from synthmill.generator import SampleRequest
+from synthmill.kits import Kit, draw_given
 from synthmill.seeds import derive
-from synthmill.work import Kit, Sampler, draw_given
+from synthmill.work import Sampler
 
 MOST_ATTEMPTS = 1 << 10  # with 2^32 rows, candidates below 2^42
 MISSING_REASON = "drawn as missing each time"

@@ -14,7 +14,8 @@ from synthmill.candidates import Candidate
 from synthmill.console import PlainReporter, duration, size
 from synthmill.generator import Cost
 from synthmill.plan import JobPlan, ModelPlan, Plan
-from synthmill.run import Run, RunRequest
+from synthmill.run import Run
+from synthmill.run_request import RunRequest
 from synthmill.store.models import ModelReceipt, receipts
 from synthmill.store.release_steps import releases
 from synthmill.store.staging import Receipt, read_receipts

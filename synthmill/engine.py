@@ -16,7 +16,8 @@ import pyarrow as pa
 from synthmill.child import Failure, Note
 from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
-from synthmill.work import FitTask, FittedModel, Kit
+from synthmill.kits import Kit
+from synthmill.work import FitTask, FittedModel
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")

@@ -20,7 +20,8 @@ from synthmill.errors import FitError
 from synthmill.fan_out import fan_out
 from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
-from synthmill.work import FitTask, FittedModel, Kit, Sampler, StagedShard, fit_model
+from synthmill.kits import Kit
+from synthmill.work import FitTask, FittedModel, Sampler, StagedShard, fit_model
 
 Shared = TypeVar("Shared")
 Task = TypeVar("Task")

@@ -17,6 +17,7 @@ from synthmill.console import Reporter, duration
 from synthmill.engine import ShouldStop
 from synthmill.inline import Inline
 from synthmill.job_run import JobRun
+from synthmill.kits import make_kit
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.resolve import Real
 from synthmill.spec import Recipe
@@ -25,7 +26,7 @@ from synthmill.store.models import read_model
 from synthmill.store.secret import noise_key
 from synthmill.store.state import State
 from synthmill.words import FitWords, generate_words
-from synthmill.work import FitTask, FittedModel, make_kit
+from synthmill.work import FitTask, FittedModel
 
 Files = Mapping[str, bytes]  # of a fitted model
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -19,22 +18,23 @@ from synthmill.candidates import Candidate, candidate_of
 from synthmill.console import Reporter, duration
 from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
-from synthmill.errors import InputError, Interrupted, RunError
+from synthmill.errors import Interrupted, RunError
 from synthmill.examine import examine
 from synthmill.families import ask_children, given_for, naming_child
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
-from synthmill.judging import hold_gates, judge_candidate, one_line
+from synthmill.judging import hold_gates, judge_candidate
+from synthmill.kits import make_kit
 from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan
-from synthmill.publish import publish, relative
+from synthmill.publish import publish
 from synthmill.recipe_file import load_recipe, save_overrides
 from synthmill.resolve import Real, naming_lines, read_real
+from synthmill.run_request import RunRequest
 from synthmill.scoring import Scores
 from synthmill.scoring.cache import Measurements
 from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.settings import Settings
-from synthmill.sources import find_source
 from synthmill.sources.split import Split
 from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
@@ -46,42 +46,9 @@ from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 from synthmill.words import FitWords, generate_words, source_lines
-from synthmill.work import FitTask, make_kit
+from synthmill.work import FitTask
 
 Stop = Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """What was asked for on the command line or by a deployment."""
-
-    recipe: Path
-    overrides: tuple[str, ...] = ()
-    save: bool = False
-    place: bool = False
-    release: bool = False
-    override: str | None = None  # why to release in spite of gates that block
-
-    @property
-    def reason(self) -> str | None:
-        """The override's reason on one line."""
-        return None if self.override is None else one_line(self.override)
-
-    def check(self, workspace: Workspace) -> None:
-        """Raise InputError for what is wrong with the recipe or this request, as far as it shows before any data is read."""
-        recipe = load_recipe(self.recipe, self.overrides)
-        for uri in recipe.uris:
-            find_source(uri, workspace.root, workspace.source_folders)
-        if self.override is not None:
-            one_line(self.override)
-            if not (self.place or self.release):
-                raise InputError("an override goes with a release", where="--override", hint="add --release or --place")
-        if not (self.place or self.release):
-            return
-        relative(workspace, self.recipe)  # raises now rather than after hours of work
-        if not self.save and recipe != load_recipe(self.recipe):
-            what = "a release is what its recipe says, and --set changes it"
-            raise InputError(what, where=str(self.recipe), hint="--save writes the overrides into the recipe")
 
 
 @dataclass

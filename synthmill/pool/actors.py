@@ -17,7 +17,8 @@ import ray
 from ray.actor import ActorHandle
 
 from synthmill.child import POLL_S, Done, Failure, attempt, prepare_process
-from synthmill.work import FitTask, FittedModel, Kit, Sampler, Shard, StagedShard, fit_model
+from synthmill.kits import Kit
+from synthmill.work import FitTask, FittedModel, Sampler, Shard, StagedShard, fit_model
 
 Actor: TypeAlias = "ActorHandle[Any]"
 Ref: TypeAlias = "ray.ObjectRef[Any]"

@@ -26,12 +26,13 @@ from synthmill.engine import Progress, ShouldStop
 from synthmill.errors import FitError
 from synthmill.generator import FitProgress
 from synthmill.job_run import JobRun
+from synthmill.kits import Kit
 from synthmill.pool.actors import Actor, Board, Fitter, Ref, Shards, ask, start, token_path
 from synthmill.pool.crew import Crew, reason_of
 from synthmill.pool.mapping import map_on_actors
 from synthmill.pool.session import session
 from synthmill.store.files import publish_bytes
-from synthmill.work import FitTask, FittedModel, Kit
+from synthmill.work import FitTask, FittedModel
 
 logger = logging.getLogger(__name__)
 

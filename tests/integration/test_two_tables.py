@@ -21,6 +21,7 @@ from support.families import MEAN_ORDERS, customers, orders, write_shop
 from support.kills import Kill, run
 
 from synthmill.fingerprint import hash_folder
+from synthmill.store.keys import check_keys
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/two-tables.md"
 [RECIPE] = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from synthmill.columns import Column, Schema
 from synthmill.engine import Engine, Progress
 from synthmill.job_run import JobRun
+from synthmill.kits import Kit, make_kit
 from synthmill.plan import Plan, make_plan
 from synthmill.spec import Recipe
 from synthmill.store.staging import Judge, Receipt, read_receipts
 from synthmill.store.state import State
-from synthmill.work import FitTask, FittedModel, Kit, fit_model, make_kit
+from synthmill.work import FitTask, FittedModel, fit_model
 
 SCHEMA = Schema(
     columns=(

@@ -13,13 +13,14 @@ from support.families import RECIPE, customers, orders
 
 from synthmill.child_plan import plan_child, refuse_private, with_slots
 from synthmill.errors import RecipeError, SourceError
+from synthmill.kits import make_kit
 from synthmill.plan import Plan, make_plan, recipe_json
 from synthmill.recipe_file import load_recipe
 from synthmill.sources import read
 from synthmill.sources.children import PLACE, overrides_of, places, read_family
 from synthmill.sources.split import split
 from synthmill.store.slots import KEY, STRATUM, Slots, read_slots, write_slots
-from synthmill.work import FitTask, Sampler, Shard, fit_model, make_kit
+from synthmill.work import FitTask, Sampler, Shard, fit_model
 
 PARENTS = customers(300)
 ORDERS = orders(PARENTS)

@@ -11,9 +11,10 @@ from support.tables import MIXED, mixed
 from synthmill.columns import Column, Schema
 from synthmill.completion import MISSING_REASON, Completer, CompletionTask, PartialRows
 from synthmill.conditions import Condition
+from synthmill.kits import make_kit
 from synthmill.plan import make_plan
 from synthmill.spec import Recipe
-from synthmill.work import FitTask, fit_model, make_kit
+from synthmill.work import FitTask, fit_model
 
 ALL = frozenset(MIXED.names)
 KEYED = Schema(columns=(Column(name="key", kind="id", dtype="string"), *MIXED.columns))

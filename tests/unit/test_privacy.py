@@ -12,6 +12,7 @@ from support.tables import MIXED, mixed
 from synthmill.columns import Column
 from synthmill.errors import RecipeError, StorageError
 from synthmill.generator import FitReport, Privacy
+from synthmill.kits import make_kit
 from synthmill.plan import make_plan
 from synthmill.privacy import OUTSIDE, Secret
 from synthmill.spec import Recipe
@@ -19,7 +20,7 @@ from synthmill.store.manifest import privacy_of
 from synthmill.store.models import write_model
 from synthmill.store.secret import noise_key, read_secret
 from synthmill.store.state import State
-from synthmill.work import FittedModel, make_kit
+from synthmill.work import FittedModel
 
 TRAIN, A, B = mixed(500, seed=1), mixed(60, seed=2), mixed(60, seed=3)
 SECRET = Secret(b"k" * 32)

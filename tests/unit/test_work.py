@@ -11,7 +11,8 @@ from support.noise_jobs import SCHEMA, noise_job, train_table
 
 from synthmill.columns import Column, Schema
 from synthmill.conditions import Condition
-from synthmill.work import Kit, Sampler, Shard, StratumKit, draw_given, make_kit
+from synthmill.kits import Kit, StratumKit, draw_given, make_kit
+from synthmill.work import Sampler, Shard
 
 
 def shard_of(kit, start, stop):
