@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from synthmill.columns import Schema
-from synthmill.conditions import Condition, meeting, stated_cells
+from synthmill.conditions import Condition, meeting
 from synthmill.filters import hashes_of
 from synthmill.plan import JobPlan
+from synthmill.privacy import stated_cells
 from synthmill.seeds import uniforms
 
 GIVEN_STEP = 2**32 - 1  # the step of the uniform that draws given values; generators count theirs from 0
