@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from bench.table.data import DATA
 from synthmill import registry
 
 ROOT = Path(__file__).parents[2]
@@ -72,10 +73,11 @@ def script(maker: str) -> Path:
     return ROOT / "bench" / "peers" / f"{_SCRIPTS[maker]}.py"
 
 
-def code(maker: str) -> str:
-    """Fingerprint of what makes and scores these rows: our sources and evaluators' versions, or a peer's script and its pinned packages."""
-    digest = sha256(json.dumps({key: registry.evaluator(key).version for key in SCORES}).encode())
-    for path in sorted(_sources(maker)):
+def code(cell: Cell) -> str:
+    """Fingerprint of what makes and scores these rows: how data is read, evaluators' versions, our sources or a peer's and its packages."""
+    versions = {key: registry.evaluator(key).version for key in SCORES}
+    digest = sha256(json.dumps([versions, asdict(DATA[cell.data])]).encode())
+    for path in sorted(_sources(cell.maker)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pyarrow as pa
 
 from synthmill.columns import Schema
 from synthmill.sources import read, read_alike
-from synthmill.spec import ColumnOverride
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,7 @@ class Data:
     files: tuple[str, ...]
     target: str
     rows_a_side: int  # the most that are scored
-    overrides: Mapping[str, ColumnOverride] = field(default_factory=dict)
+    without: tuple[str, ...] = ()  # columns that number the rows: nothing to learn, and not every peer knows ids
 
 
 DATA = {
@@ -30,8 +28,7 @@ DATA = {
     "magic": Data("Magic", ("magic_train.csv", "magic_test.csv"), "class", 9_510),
     "shoppers": Data("Shoppers", ("shoppers.csv",), "Revenue", 6_165),
     "default": Data("Default", ("default.csv",), "default payment next month", 15_000),
-    # The running number is a column like any other: makers that know ids would otherwise be spared what others model.
-    "beijing": Data("Beijing", ("beijing.csv",), "pm2.5", 20_878, {"No": ColumnOverride(kind="integer")}),
+    "beijing": Data("Beijing", ("beijing.csv",), "pm2.5", 20_878, without=("No",)),
 }
 
 
@@ -47,8 +44,11 @@ class Halves:
 def read_halves(data: Data, folder: Path, *, seed: int, rows: int | None = None) -> Halves:
     """`seed` deals the rows; `rows` cuts both halves."""
     first, *others = data.files
-    source = read(first, root=folder, overrides=data.overrides, target=data.target)
+    source = read(first, root=folder, overrides={}, target=data.target)
     table = pa.concat_tables([source.table, *(read_alike(file, source.schema, root=folder) for file in others)])
+    columns = tuple(column for column in source.schema if column.name not in data.without)
+    schema = Schema(columns=columns, target=data.target)
+    table = table.select(schema.arrow.names)
     order = np.random.default_rng(seed).permutation(table.num_rows)
     half = min(table.num_rows // 2, rows or table.num_rows)
-    return Halves(table.take(order[:half]), table.take(order[half : 2 * half]), source.schema)
+    return Halves(table.take(order[:half]), table.take(order[half : 2 * half]), schema)

@@ -32,7 +32,7 @@ def run(cells: Sequence[Cell], *, data: Path, results: Path) -> Iterator[Result]
     known = stored(results)
     for cell in cells:
         found = known.get(cell.name)
-        if found is None or found.code != code(cell.maker):
+        if found is None or found.code != code(cell):
             found = _measured(cell, data)
             store(found, results)
         yield found
@@ -77,7 +77,7 @@ def make(cell: Cell, halves: Halves) -> tuple[pa.Table, dict[str, float]]:
 
 def _measured(cell: Cell, folder: Path) -> Result:
     data = DATA[cell.data]
-    version = code(cell.maker)  # before the work: the sources may change under it
+    version = code(cell)  # before the work: the sources may change under it
     halves = read_halves(data, folder, seed=cell.seed, rows=cell.rows)
     rows, costs = _control(cell, halves) if cell.maker in CONTROLS else make(cell, halves)
     scores = measure(rows, halves, most=data.rows_a_side)
