@@ -53,7 +53,7 @@ def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) ->
     if as_json:
         fields = {"fit_s": cost.fit_s, "generate_s": cost.generate_s, "disk_bytes": round(cost.disk_bytes)}
         return json.dumps({"plan": plan.model_dump(mode="json"), "reuse": reuse, "estimate": fields})
-    jobs = [_job_line(job) for job in plan.jobs]
+    jobs = [*map(_job_line, plan.jobs), *map(_child_line, plan.children)]
     known = [
         f"{name} {'unknown until its first run' if s is None else 'about ' + duration(s)}"
         for name, s in (("fit", cost.fit_s), ("generate", cost.generate_s))
@@ -77,6 +77,13 @@ def _job_line(job: JobPlan) -> str:
     return f"  jobs.{job.index}: {job.generator}, {job.rows:,} rows, {strata}, model {job.model[:12]}"
 
 
+def _child_line(child: Plan) -> str:
+    [job], name = child.jobs, child.recipe.dataset
+    return (
+        f"  children.{name}: {job.generator}, as many rows as _{name} comes to, model {job.model[:12]}; not in the cost"
+    )
+
+
 def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
     """What a run would find, a line each."""
     last = next(reversed(releases(workspace, plan.recipe.dataset)), None)
@@ -87,7 +94,7 @@ def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
     fitted = {receipt.fingerprint for receipt in receipts(state.root / "models")}
     lines = [
         f"model of {model.generator}: {'found' if model.fingerprint in fitted else 'to fit'}"
-        for model in plan.models
+        for model in (*plan.models, *(model for child in plan.children for model in child.models))
         if model.trains
     ]
     for job in plan.jobs:

@@ -141,7 +141,7 @@ class Run:
         if not model.trains or self.candidate(plan).is_complete:
             return
         with self._stage("fit"):
-            folder, task = self.state.model(model.fingerprint), f"fit {model.generator}"
+            folder, task = self.state.model(model.fingerprint), f"fit {_of_child(plan)}{model.generator}"
             if (found := read_model(folder)) is not None:
                 self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
                 return
@@ -187,7 +187,7 @@ class Run:
         if not job.rows:
             return
         with self._stage("generate"), naming_child(plan):
-            task = f"generate {job.index} {job.generator}"
+            task = f"generate {_of_child(plan)}{job.index} {job.generator}"
             given = given_for(plan, job, self.state)
             run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers, slots=given)
             try:
@@ -230,16 +230,16 @@ class Run:
 
     def assemble(self, plan: Plan) -> None:
         """Have the accepted rows in files."""
-        candidate = self.candidate(plan)
+        candidate, task = self.candidate(plan), f"assemble {_of_child(plan)}".rstrip()
         with self._stage("assemble"):
             if candidate.is_assembled:
-                self.reporter.say(f"assemble: found, {plan.rows:,} rows")
+                self.reporter.say(f"{task}: found, {plan.rows:,} rows")
                 return
 
             def show(rows: int) -> None:
                 if self.should_stop():
                     raise Interrupted("stopped while assembling", hint="run again to go on")
-                self.reporter.progress("assemble", rows, plan.rows)
+                self.reporter.progress(task, rows, plan.rows)
 
             candidate.assemble(show)
 
@@ -305,3 +305,8 @@ class Run:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+def _of_child(plan: Plan) -> str:
+    """The child's name where the plan is one's, so that its tasks are not taken for those of the first table."""
+    return "" if plan.belonging is None else f"{plan.recipe.dataset} "

@@ -146,7 +146,7 @@ def test_workers_and_kills_change_no_byte_of_either_table(guided, tmp_path):
     workspace, recipe = make_workspace(tmp_path / "ws"), "recipes/shop.yaml"
     ran = run(workspace, "--inline", kills=[Kill(r"orders: [\d,]+ rows for")], recipe=recipe)
     assert ran.code == KILLED, ran.lines
-    ran = run(workspace, "--workers", "2", kills=[Kill(r"generate 0 table/trees: [1-9]")], recipe=recipe)
+    ran = run(workspace, "--workers", "2", kills=[Kill(r"generate orders 0 table/trees: [1-9]")], recipe=recipe)
     assert ran.code == KILLED, ran.lines
     assert any(line.startswith("assemble: found, 3,000 rows") for line in ran.lines)
     assert run(workspace, "--workers", "2", recipe=recipe).code == 0

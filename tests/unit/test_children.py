@@ -93,6 +93,15 @@ def test_the_keys_are_no_columns_of_a_model(shop):
     assert family.source.schema["customer_id"].kind == "id"
 
 
+def test_children_of_two_tables_know_both_counts(tmp_path):
+    second = "  returns:\n    source: {path: data/orders.csv, parent: customer_id}\n    generator: table/trees\n"
+    recipe, family = family_of(tmp_path, RECIPE + second)
+    for child in family.children:
+        assert child.joined.names[2:4] == ["parent._orders", "parent._returns"]
+    assert family.source.table["_orders"].equals(family.source.table["_returns"])
+    assert [child.recipe.dataset for child in plan_of(recipe, family).children] == ["orders", "returns"]
+
+
 def test_places_count_the_rows_of_each_owner():
     assert places(np.array([7, 3, 7, 7, 3, 9])).to_pylist() == [1, 1, 2, 3, 2, 1]
 
