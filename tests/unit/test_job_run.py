@@ -154,7 +154,7 @@ def test_copies_of_train_are_rejected_where_asked(tmp_path):
     made = sampler(job)
     shard = job.run().next_shard([])
     table = made._judged(
-        made._kit.strata[0], shard, [as_sampled(train.slice(0, 64), shard)]
+        made._kit.strata[0], range(shard.start, shard.stop), [as_sampled(train.slice(0, 64), shard)]
     )  # a generator that gives train back
     assert set(table["_reject"].to_pylist()) == {"copy of a train row"}
     assert table["height"].null_count == 64

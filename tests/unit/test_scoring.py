@@ -228,7 +228,7 @@ def test_a_foreign_exception_shows_its_type_and_place_but_not_its_text(perfect, 
     def break_on_a_cell(*_):
         raise ValueError("cannot read 'Jane Doe'")
 
-    monkeypatch.setattr(shape, "_similarity", break_on_a_cell)
+    monkeypatch.setattr(shape, "distance", break_on_a_cell)
     found = only(run(["fidelity/shape"], perfect))
     assert found.status == "failed"
     assert found.reason.startswith("ValueError at shape.py:")
