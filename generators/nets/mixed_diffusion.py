@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from generators.nets.denoiser import Denoiser, Rows, State, Unmasker
+from generators.nets.autoregressive import invert
+from generators.nets.denoiser import Denoiser, Rows, Unmasker
 from synthmill.codecs.table import Part
 
 _SIGMAS = (12.0, 0.005)  # of the first and the last step of sampling; scores have a standard deviation of about 1
@@ -33,7 +34,7 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What each evaluation does: unmask the parts of a round, then one step of denoising after another."""
+    """What each evaluation does: unmask the codes at these places of the order, then one step of denoising after another."""
 
     rounds: tuple[tuple[int, ...], ...]
     steps: int
@@ -42,8 +43,8 @@ class Course:
 class MixedDiffusion(nn.Module):
     """Codes are unmasked in `order`, labels before ordered parts and few codes before many; then scores are denoised together."""
 
-    sizes: Tensor  # (parts,)
-    places: Tensor  # (parts,), in `order`; -1 for a part that has one code alone
+    told: Tensor  # parts in `order`: those that have more than one code
+    places: Tensor  # (parts,), in `order`; -1 for the others
     free: Tensor  # (parts,), the code whose score is free; -1 where there is none
     scores_of_codes: Tensor  # (all codes,)
     starts: Tensor  # (parts,), where a part's codes begin there
@@ -58,73 +59,74 @@ class MixedDiffusion(nn.Module):
         varied = [j for j, part in enumerate(parts) if part.size > 1] or ([] if numbers else [0])
         self.order = sorted(varied, key=lambda j: (j in ordered, parts[j].size))
         sizes = torch.tensor([part.size for part in parts])
-        self._keep("sizes", sizes)
+        self._keep("told", torch.tensor(self.order, dtype=torch.int64))
         self._keep("places", torch.tensor([self.order.index(j) if j in self.order else -1 for j in range(len(parts))]))
         self._keep("free", torch.tensor([-1 if part.free is None else part.free for part in parts]))
         self._keep("scores_of_codes", torch.tensor([score for part in parts for score in part.scores]))
         self._keep("starts", torch.cumsum(sizes, 0) - sizes)
         self._keep("ordered", torch.tensor(ordered, dtype=torch.int64))
         self._keep("numbers", torch.tensor(numbers, dtype=torch.int64))
-        self._keep("free_scores", torch.tensor([ordered.index(j) for j in numbers], dtype=torch.int64))
-        shape = {"width": width, "depth": depth, "dropout": dropout}
-        self.unmasker = Unmasker(parts, len(ordered), self.order, **shape)
-        self.denoiser = Denoiser(parts, len(ordered), [ordered.index(j) for j in numbers], **shape) if numbers else None
+        free_scores = [ordered.index(j) for j in numbers]
+        self._keep("free_scores", torch.tensor(free_scores, dtype=torch.int64))
+        half = max(8, width // 2)  # a network a part
+        self.unmasker = Unmasker(parts, ordered, self.order, width=half, dropout=dropout) if self.order else None
+        self.denoiser = Denoiser(parts, len(ordered), free_scores, width=width, depth=depth) if numbers else None
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         self.register_buffer(name, tensor, persistent=False)
 
-    def rows(self, codes: Tensor, values: Tensor) -> Rows:
-        """Rows of a codec, (rows, parts) each, on this network's device."""
-        device = self.sizes.device
-        codes = codes.to(device)
-        of_codes = self.scores_of_codes[codes + self.starts]
-        scores = torch.where(codes == self.free, values.to(device, torch.float32), of_codes)
-        return Rows(codes, scores[:, self.ordered])
+    def rows(self, codes: Tensor, values: Tensor, given: Tensor) -> Rows:
+        """Cells of a codec, (rows, parts) each, on this network's device; scores are known where `given`, or by their code."""
+        codes, given = codes.to(self.free.device), given.to(self.free.device)
+        is_free = codes == self.free
+        scores = torch.where(is_free, values.to(codes.device).float(), self.scores_of_codes[codes + self.starts])
+        return Rows(codes, scores[:, self.ordered], (given | ~is_free)[:, self.ordered])
 
     def loss(self, rows: Rows, draw: torch.Generator, *, is_training: bool) -> Tensor:
-        """Nats a code that is unmasked next, and the squared error of scores in units of its variance, summed; a number for all rows."""
-        dropping = draw if is_training else None
-        of_codes = self._unmasking_loss(rows, draw, dropping)
-        if self.denoiser is None:
-            return of_codes
-        return of_codes + self._denoising_loss(self.denoiser, rows, draw, dropping)
+        """Nats a code and the squared error of a score in units of its variance, summed, a number for all rows; training drops units."""
+        total = torch.zeros((), device=rows.codes.device)
+        if self.unmasker is not None:
+            total = total + self._unmasking_loss(self.unmasker, rows, draw, draw if is_training else None)
+        if self.denoiser is not None:
+            total = total + self._denoising_loss(self.denoiser, rows, draw)
+        return total
 
-    def _unmasking_loss(self, rows: Rows, draw: torch.Generator, dropping: torch.Generator | None) -> Tensor:
-        """Codes before a random place of the order are seen, and those given; the others are to be told."""
-        if not self.order:
-            return torch.zeros((), device=rows.codes.device)
+    def _unmasking_loss(
+        self, unmasker: Unmasker, rows: Rows, draw: torch.Generator, dropping: torch.Generator | None
+    ) -> Tensor:
+        """Each code is told from the cells of the rounds before its own, and from those given."""
         given = self.random_given(len(rows), draw)
-        cut = torch.randint(len(self.order), (len(rows), 1), generator=draw, device=given.device)
-        seen = given | (self.places < cut)
-        logits = self.unmasker(self._masked(rows, seen, given), self.order, dropping)
-        pairs = zip(self.order, logits, strict=True)
-        nats = [F.cross_entropy(own, rows.codes[:, j], reduction="none") for j, own in pairs]
-        hidden = ~seen[:, self.order]
+        ranks = torch.where(given, -1, self._random_rounds(len(rows), draw))
+        sees = ranks[:, self.told, None] > ranks[:, None, :]
+        known = Rows(rows.codes, rows.scores, rows.clean | given[:, self.ordered])
+        logits = unmasker(known, sees, dropping)
+        told = zip(self.order, logits, strict=True)
+        nats = [F.cross_entropy(own, rows.codes[:, j], reduction="none") for j, own in told]
+        hidden = ~given[:, self.told]
         return (torch.stack(nats, 1) * hidden).sum() / hidden.sum().clamp(min=1)
 
-    def _masked(self, rows: Rows, seen: Tensor, given: Tensor) -> State:
-        """Codes where `seen`; scores where they follow from them, or are given."""
-        known = given | (seen & (rows.codes != self.free))
-        clean = known[:, self.ordered]
-        return State(torch.where(seen, rows.codes, self.sizes), rows.scores * clean, clean)
+    def _random_rounds(self, rows: int, draw: torch.Generator) -> Tensor:
+        """The round of each part, (rows, parts), -1 for those with one code: in half of the rows a round each, else in fewer rounds."""
+        device, most = self.places.device, len(self.order)
+        fewer = torch.randint(1, most + 1, (rows, 1), generator=draw, device=device)
+        count = torch.where(torch.rand((rows, 1), generator=draw, device=device) < 0.5, most, fewer)
+        return torch.div(self.places * count, most, rounding_mode="floor")
 
-    def _denoising_loss(
-        self, denoiser: Denoiser, rows: Rows, draw: torch.Generator, dropping: torch.Generator | None
-    ) -> Tensor:
+    def _denoising_loss(self, denoiser: Denoiser, rows: Rows, draw: torch.Generator) -> Tensor:
         """All codes are seen; free scores that are not given have noise of one sigma a row."""
         device = rows.codes.device
-        noisy = ((rows.codes == self.free) & ~self.random_given(len(rows), draw))[:, self.ordered]
+        clean = rows.clean | self.random_given(len(rows), draw)[:, self.ordered]
         mean, std = _LOG_SIGMA
         sigma = torch.exp(mean + std * torch.randn((len(rows), 1), generator=draw, device=device))
-        noise = torch.randn(noisy.shape, generator=draw, device=device)
-        state = State(rows.codes, rows.scores + sigma * noise * noisy, ~noisy)
-        error = denoiser(state, sigma, dropping) - rows.scores[:, self.free_scores]
-        weighted = error.square() * (1 + sigma.square()) / sigma.square() * noisy[:, self.free_scores]
-        return weighted.sum() / noisy.sum().clamp(min=1)
+        noise = sigma * torch.randn(clean.shape, generator=draw, device=device)
+        noisy = Rows(rows.codes, torch.where(clean, rows.scores, rows.scores + noise), clean)
+        error = denoiser(noisy, sigma) - rows.scores[:, self.free_scores]
+        weighted = error.square() * (1 + sigma.square()) / sigma.square() * ~clean[:, self.free_scores]
+        return weighted.sum() / (~clean).sum().clamp(min=1)
 
     def random_given(self, rows: int, draw: torch.Generator) -> Tensor:
         """A random set of parts, few more often than many, in half of the rows; none in the others."""
-        device, parts = self.sizes.device, len(self.sizes)
+        device, parts = self.places.device, len(self.places)
         few = torch.rand(
             (rows, 1), generator=draw, device=device
         ).square()  # recipes give a column or two and rarely most
@@ -137,51 +139,56 @@ class MixedDiffusion(nn.Module):
         """Shares `evaluations` of the networks out between codes and scores."""
         most = evaluations if self.denoiser is None else max(1, int(_MOST_ROUNDS * evaluations))
         count = min(most, len(self.order))
-        ends = [round(len(self.order) * i / count) for i in range(count + 1)] if count else [0]
-        rounds = tuple(tuple(self.order[a:b]) for a, b in itertools.pairwise(ends))
+        ends = [-(-len(self.order) * i // count) for i in range(count + 1)] if count else [0]
+        rounds = tuple(tuple(range(a, b)) for a, b in itertools.pairwise(ends))
         return Course(rounds, 0 if self.denoiser is None else max(1, evaluations - count))
 
     def sample(
-        self, given: Rows, seen: Tensor, noise: Noise, course: Course, temperature: float
+        self, given: tuple[Tensor, Tensor], seen: Tensor, noise: Noise, course: Course, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        """Codes and values (rows, parts) of what is not `seen`, where both are as in `given`."""
-        codes = self._unmask(given, seen, noise.codes, course.rounds, temperature)
-        rows = self.rows(codes, torch.zeros(codes.shape, device=codes.device))
-        scores = torch.where(seen[:, self.ordered], given.scores, rows.scores)
-        values = torch.zeros(codes.shape, device=codes.device)
+        """Codes and values (rows, parts) of what is not `seen`; `given` are codes and values that count where it is."""
+        codes, values = torch.where(seen, given[0], 0), given[1].float()
+        if self.unmasker is not None:
+            codes = self._unmask(self.unmasker, codes, values, seen, noise.codes, course.rounds, temperature)
+        made = torch.zeros_like(values)
         if self.denoiser is not None:
-            noisy = ((codes == self.free) & ~seen)[:, self.ordered]
-            values[:, self.numbers] = _denoise(
-                self.denoiser, Rows(codes, scores), noisy, noise, temperature, course.steps
-            )
-        return codes, values
+            rows = self.rows(codes, values, seen)
+            made[:, self.numbers] = _denoise(self.denoiser, rows, noise, temperature, course.steps)
+        return codes, made
 
     def _unmask(
-        self, given: Rows, seen: Tensor, uniforms: Tensor, rounds: Sequence[Sequence[int]], temperature: float
+        self,
+        unmasker: Unmasker,
+        codes: Tensor,
+        values: Tensor,
+        seen: Tensor,
+        uniforms: Tensor,
+        rounds: Sequence[Sequence[int]],
+        temperature: float,
     ) -> Tensor:
-        known, codes = seen | (self.places < 0), torch.where(seen, given.codes, 0)
-        for parts in rounds:
-            rows = self.rows(codes, torch.zeros(codes.shape, device=codes.device))
-            scores = torch.where(seen[:, self.ordered], given.scores, rows.scores)
-            logits = self.unmasker(self._masked(Rows(codes, scores), known, seen), parts)
-            for j, own in zip(parts, logits, strict=True):
+        known = seen | (self.places < 0)
+        for places in rounds:
+            logits = unmasker.of(places, self.rows(codes, values, seen), known)
+            for i, own in zip(places, logits, strict=True):
+                j = self.order[i]
                 codes[:, j] = torch.where(seen[:, j], codes[:, j], invert(own / temperature, uniforms[:, j]))
                 known[:, j] = True
         return codes
 
 
-def _denoise(denoiser: Denoiser, rows: Rows, noisy: Tensor, noise: Noise, temperature: float, steps: int) -> Tensor:
+def _denoise(denoiser: Denoiser, rows: Rows, noise: Noise, temperature: float, steps: int) -> Tensor:
     """Scores (rows, numbers) by DPM-Solver++(2M) of Lu et al. (2022), in the terms of Karras et al.
 
     The first evaluation tells where the scores lie, for noise drawn around that; noise around zero, unless far larger and so
     with steps to spare, leaves them too near zero.
     """
     free = denoiser.free
+    known = rows.clean[:, free]
     sigmas = noise_levels(max(1, steps - 1)).to(noise.scores.device)
 
     def expected(x: Tensor, sigma: Tensor) -> Tensor:
-        scores = rows.scores.index_copy(1, free, torch.where(noisy[:, free], x, rows.scores[:, free]))
-        return denoiser(State(rows.codes, scores, ~noisy), sigma.expand(len(x), 1))
+        scores = rows.scores.index_copy(1, free, torch.where(known, rows.scores[:, free], x))
+        return denoiser(Rows(rows.codes, scores, rows.clean), sigma.expand(len(x), 1))
 
     ahead = expected(sigmas[0] * noise.starts, sigmas[0])
     if steps == 1:
@@ -200,10 +207,3 @@ def noise_levels(steps: int) -> Tensor:
     """Sigma at each step, (steps,), falling by one factor."""
     first, last = _SIGMAS
     return first * (last / first) ** (torch.arange(steps) / max(1, steps - 1))
-
-
-def invert(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """One draw a row from a categorical by inverting its distribution function: (rows, size), (rows,) -> (rows,)."""
-    cumulative = torch.softmax(logits, 1).cumsum(1)
-    targets = uniforms.float()[:, None] * cumulative[:, -1:]  # the sum of float32 shares is not quite one
-    return (targets > cumulative[:, :-1]).sum(1)

@@ -73,9 +73,9 @@ class Diffusion(TableGenerator):
         max_minutes: float | None = Field(
             None, gt=0, description="the fit ends by then; its bytes then follow the clock"
         )
-        width: int = Field(256, ge=8, description="units of a hidden layer")
-        depth: int = Field(3, ge=1, description="residual blocks of a network")
-        dropout: float = Field(0.1, ge=0, lt=1, description="share of units dropped in training")
+        width: int = Field(256, ge=8, description="units of a hidden layer; half of it in the network of each code")
+        depth: int = Field(3, ge=1, description="residual blocks that denoise numbers")
+        dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training on codes")
         batch: int = Field(256, ge=1, description="rows of an optimizer step")
         learning_rate: float = Field(2e-3, gt=0)
         weight_decay: float = Field(0.01, ge=0)
@@ -118,7 +118,8 @@ class Diffusion(TableGenerator):
         initialise(network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         start_from(network, data.before)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
-        rows = network.to(device).rows(encoded.codes, encoded.values)
+        nothing = torch.zeros_like(encoded.codes, dtype=torch.bool)
+        rows = network.to(device).rows(encoded.codes, encoded.values, nothing)
         learner = _Learner(network, rows, self.params, draw)
         self._network = learner.average
         steps = self.params.steps or _default_steps(data.table.num_rows) // (1 if data.before is None else 2)
@@ -131,10 +132,10 @@ class Diffusion(TableGenerator):
         network, params = self._network, self.params
         codes, values, seen = encode_given(self._codec, request)
         course = network.course(params.evaluations)
-        device = network.sizes.device
+        device = network.places.device
         noise = self._noise(request, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            given = network.rows(codes, values)
+            given = codes.to(device), values.to(device)
             codes, values = network.sample(given, seen.to(device), noise, course, params.temperature)
         made = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
         exact = self.exact_conditions(self._codec.schema, params)

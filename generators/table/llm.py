@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
 from generators.nets.given import encode_given, keep_given
-from generators.nets.private_table import Spending, fit_privately
+from generators.nets.private_table import PRIVATE_STEPS, Spending, fit_privately
 from generators.nets.table import TableGenerator
 from generators.nets.tokens import RowTokens, Vocabulary, from_tensors, row_tokens, to_tensors, vocabularies
 from generators.nets.training import Budget, Learner, follow, set_rate, split, start_from, train, warm_cosine
@@ -65,18 +65,27 @@ class LLM(TableGenerator):
         max_minutes: float | None = Field(
             None, gt=0, description="the fit ends by then; its bytes then follow the clock"
         )
-        width: int = Field(128, ge=8, description="units of a hidden layer, of each column")
+        width: int | None = Field(
+            None, ge=8, description="units of a hidden layer, of each column; by default 128, with epsilon 32"
+        )
         depth: int = Field(1, ge=1, description="residual blocks of each column")
         dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training")
         batch: int = Field(256, ge=1, description="rows of an optimizer step")
         learning_rate: float = Field(2e-3, gt=0)
         weight_decay: float = Field(0.01, ge=0)
         warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
-        epsilon: float | None = Field(None, gt=0, description="differential privacy for the rows of train, of the fit")
+        epsilon: float | None = Field(
+            None, gt=0, description="differential privacy: how far any one row of train can change what is likely"
+        )
         delta: float = Field(1e-6, gt=0, lt=1, description="with epsilon: well below one over the rows of train")
         max_grad_norm: float = Field(1.0, gt=0, description="with epsilon: the bound of each row's gradient")
         temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
         top_p: float = sampling(1.0, gt=0, le=1, description="keep the likeliest tokens that hold this share together")
+
+        @property
+        def units(self) -> int:
+            """The width; noise is in every weight, so that fewer of them learn more under it."""
+            return self.width or (128 if self.epsilon is None else 32)
 
     params: LLM.Params
     _network: Autoregressive
@@ -91,16 +100,18 @@ class LLM(TableGenerator):
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
         """Torch itself, and weights and one micro-batch at 256 tokens a column."""
         assert isinstance(params, LLM.Params)
-        of_column = 256 * 3 * params.width + (3 + 2 * params.depth) * params.width**2
-        of_row = len(source) * (2 * params.width + 8) + 3 * 256
+        of_column = 256 * 3 * params.units + (3 + 2 * params.depth) * params.units**2
+        of_row = len(source) * (2 * params.units + 8) + 3 * 256
         return 400 * 2**20 + 4 * (len(source) * of_column + cls.micro_batch * of_row)
 
     @classmethod
     def cost(cls, source: Schema, train_rows: int, params: contract.Params) -> Cost:
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default network."""
         assert isinstance(params, cls.Params)
-        steps = params.steps or _default_steps(train_rows)
-        fit_s = min(0.0023 * len(source) * steps, 60 * (params.max_minutes or math.inf))
+        steps, of_step = params.steps or _default_steps(train_rows), 0.0023
+        if params.epsilon is not None:
+            steps, of_step = params.steps or PRIVATE_STEPS, 0.004
+        fit_s = min(of_step * len(source) * steps, 60 * (params.max_minutes or math.inf))
         return Cost(fit_s=fit_s, rows_per_s=2.5e5 / len(source))
 
     def fit(
@@ -189,7 +200,7 @@ class LLM(TableGenerator):
 
 
 def _network(words: Sequence[Vocabulary], params: LLM.Params) -> Autoregressive:
-    return Autoregressive(words, width=params.width, depth=params.depth, dropout=params.dropout)
+    return Autoregressive(words, width=params.units, depth=params.depth, dropout=params.dropout)
 
 
 def _default_steps(rows: int) -> int:

@@ -54,7 +54,7 @@ from synthmill.generator import (
 )
 
 _BLUR = 1 / 64  # of the ranks, half a coarse bin: standard deviation of the bins to be predicted, falling to zero
-_FREE = 2.0  # nats a row that the latent may hold unpunished, lest the decoder learns to do without it
+_FREE = 2.0  # nats a row that the latent may hold unpunished, falling to zero, lest the decoder learns to do without it
 _EMA = 0.995  # of the weights that are kept
 _WARM_UP = 0.02  # share of the fit until the learning rate is whole
 _PATIENCE = 10  # checks without a better one
@@ -202,7 +202,8 @@ class _Learner(Learner):
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logs, divergence = self.network.bound(batch, ranks, self.draw, blur=_BLUR * (1 - done))
         hidden = ranks >= 0
-        loss = (size * divergence.mean().clamp_min(_FREE) - (logs * hidden).sum()) / hidden.sum()
+        free = _FREE * (1 - done)
+        loss = (size * divergence.mean().clamp_min(free) - (logs * hidden).sum()) / hidden.sum()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

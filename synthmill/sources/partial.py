@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthmill.columns import Schema
+from synthmill.domains import labels
 from synthmill.errors import SourceError
 from synthmill.sources import find_source
 from synthmill.sources.stream import STREAMED, column_names, parquet_files, stream
@@ -64,17 +65,17 @@ def open_partial(path: Path, source: Schema, givable: Collection[str]) -> Partia
 
 
 def survey(file: PartialFile, train: pa.Table, source: Schema) -> Gaps:
-    """Read the file once; SourceError that names the row of a label that no train row has, and never the label."""
-    labels = {
-        column.name: pc.unique(train[column.name])
+    """Read the file once; SourceError that names the row of a label that neither train nor the recipe has, and never the label."""
+    known = {
+        column.name: pc.unique(train[column.name]) if (described := labels(column)) is None else described
         for column in file.schema
         if column.is_discrete or train[column.name].null_count == train.num_rows
     }
     rows, whole = 0, 0
     empty = dict.fromkeys(file.schema.names, 0)
     for piece in file.pieces():
-        for name, known in labels.items():
-            _refuse_unknown(piece[name], known, name, file.where, rows)
+        for name, values in known.items():
+            _refuse_unknown(piece[name], values, name, file.where, rows)
         lacking = pc.is_null(piece[0])
         for name in piece.column_names:
             empty[name] += piece[name].null_count

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.tables import MIXED, mixed
 
+from synthmill.columns import Domain, Schema
 from synthmill.errors import SourceError
 from synthmill.sources.partial import open_partial, survey
 
@@ -90,3 +91,11 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "empty.csv").write_text("age,city\n")
     with pytest.raises(SourceError, match="no rows"):
         gaps_of(tmp_path / "empty.csv")
+
+
+def test_a_label_that_the_recipe_describes_is_known_without_a_train_row(tmp_path):
+    domain = Domain(values=("Oslo", "Pisa", "Riga", "Atlantis"))
+    columns = tuple(c.model_copy(update={"domain": domain}) if c.name == "city" else c for c in MIXED)
+    described = Schema(columns=columns)
+    path = written(tmp_path, ".csv", pa.table({"city": ["Atlantis"]}))
+    assert survey(open_partial(path, described, GIVABLE), mixed(), described).rows == 1

@@ -78,7 +78,7 @@ def test_a_given_cell_moves_the_latent_of_its_row_alone() -> None:
 
 
 def test_a_fit_uses_its_latent() -> None:
-    """Left to itself, a decoder that sees the columns before does without: here it may hold two nats a row unpunished."""
+    """Left to itself, a decoder that sees the columns before does without (0.01 nats): so at first what it holds is free."""
     random = np.random.default_rng(0)
     names = list("abcdef")
     hidden = random.normal(size=(ROWS, 1))
@@ -93,7 +93,7 @@ def test_a_fit_uses_its_latent() -> None:
     with torch.no_grad():
         ranks = network.places.expand(ROWS, -1)
         _, divergence = network.bound(rows, ranks, torch.Generator().manual_seed(0), trains=False)
-    assert divergence.mean() > 1
+    assert divergence.mean() > 0.25
 
 
 def test_only_temperature_is_left_out_of_the_fit() -> None:
