@@ -56,7 +56,7 @@ class LLM(TableGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "llm"
-    version = 2
+    version = 3
 
     class Params(contract.Params):
         """`width` is the dial of capacity, `steps` that of time."""

@@ -65,7 +65,7 @@ class VAE(TableGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "vae"
-    version = 2
+    version = 3
 
     class Params(contract.Params):
         """`width` is the dial of capacity, `steps` that of time."""
