@@ -186,16 +186,20 @@ class Vocabulary:
 class RowTokens:
     """Rows as tokens, each (rows, parts)."""
 
-    first: Tensor
-    fine: Tensor
+    first: Tensor  # int64, or int32 where all of train is held
+    fine: Tensor  # likewise, or int16
     scores: Tensor  # float32; 0 for labels and missing
 
     def __len__(self) -> int:
         return len(self.first)
 
     def take(self, rows: Tensor) -> RowTokens:
-        """Some of the rows."""
-        return RowTokens(self.first[rows], self.fine[rows], self.scores[rows])
+        """Some of the rows, as int64."""
+        return RowTokens(self.first[rows].long(), self.fine[rows].long(), self.scores[rows])
+
+    def packed(self) -> RowTokens:
+        """The same in half the memory."""
+        return RowTokens(self.first.int(), self.fine.short(), self.scores)
 
     def to(self, device: torch.device | str) -> RowTokens:
         """The same on another device."""
