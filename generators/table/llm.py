@@ -2,10 +2,10 @@
 
 A column is drawn given those before it, as one token (a label, a number that many rows share, missing, or a coarse bin of the other
 numbers) and then a fine bin (generators/nets/tokens.py). Tokens of numbers get their logits from a mixture of a few peaks on the line,
-and logits of their own beside it (generators/nets/mixture.py). In half of the training rows a random set of columns comes first, so that
-any set can be given. The family: Uria, Murray and Larochelle, "A deep and tractable density estimator" (ICML 2014); for tables
-REaLTabFormer (Solatorio and Dupriez, 2023) and TabularARGN (Tiwald et al., 2025). Departures: each column has a small network of its own on the sum of
-what it sees, in place of attention; columns that are not given keep their order, as an order that sampling never
+and logits of their own beside it (generators/nets/mixture.py). In half of the training rows a random set of columns comes first, so
+that any set can be given. The family: Uria, Murray and Larochelle, "A deep and tractable density estimator" (ICML 2014); for tables
+REaLTabFormer (Solatorio and Dupriez, 2023) and TabularARGN (Tiwald et al., 2025). Departures: each column has a small network of its
+own on the sum of what it sees, in place of attention; columns that are not given keep their order, as an order that sampling never
 takes costs capacity; and bins to be predicted are blurred a little in training, which tells the network that neighbours are alike.
 """
 
