@@ -17,7 +17,7 @@ from generators.nets.autoregressive import invert
 from generators.nets.denoiser import Denoiser, Rows, Unmasker
 from synthmill.codecs.table import Part
 
-_SIGMAS = (12.0, 0.005)  # of the first and the last step of sampling; scores have a standard deviation of about 1
+_SIGMAS = (8.0, 0.01)  # of the first and the last step of sampling; scores have a standard deviation of about 1
 _LOG_SIGMA = (-1.0, 1.6)  # mean and standard deviation of log sigma in training
 _LEAN = 0.9  # of DPM-Solver++'s extrapolation, which at so few steps overshoots: normals come out too wide by 2 to 5 %
 _MOST_ROUNDS = 0.6  # share of the evaluations that unmask codes, where there are numbers, too: these need eight steps
