@@ -77,21 +77,20 @@ def complete(request: CompleteRequest, workspace: Workspace, reporter: Reporter,
     started = time.monotonic()
     check_target(request.out, may_replace=request.may_replace)
     job = open_job(request.job, None, workspace, reporter, should_stop)
-    check_cells(request.out, job.plan.schema_)
-    real, schema = job.jobs.real, job.plan.schema_
+    schema, tally = job.plan.schema_, _Tally()
+    check_cells(request.out, schema)
     exact = _exact(job)
-    ids = {column.name for column in schema if column.kind == "id"}
-    file = open_partial(request.file, schema, exact | ids)
-    gaps = survey(file, real.parts.train, schema)
+    file = open_partial(request.file, schema, exact | {column.name for column in schema if column.kind == "id"})
+    gaps = survey(file, job.jobs.real.parts.train, schema)
     _say(file, gaps, schema, reporter)
-    tally, place = _Tally(), "" if request.out is None else f" in {request.out}"
+    place = "" if request.out is None else f" in {request.out}"
     if request.is_dry:
         reporter.say(job.describe_model())
         reporter.say(f"complete: would fill {_open_cells(gaps, file, schema) * request.times:,} cells{place}")
     else:
-        written = _with_number(schema, request.times)
         with completing(_task(job, job.files(), exact), should_stop) as fill:
-            write_rows(request.out, _pieces(request, file, gaps, fill, tally, reporter, should_stop), written)
+            pieces = _pieces(request, file, gaps, fill, tally, reporter, should_stop)
+            write_rows(request.out, pieces, _with_number(schema, request.times))
         reporter.say(f"complete: {tally.filled:,} cells filled{place}")
     return Completion(
         rows=gaps.rows,

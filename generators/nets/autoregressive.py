@@ -13,12 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from generators.nets.tokens import Bins, RowTokens, Vocabulary
+from generators.nets.mixture import Mixture
+from generators.nets.tokens import RowTokens, Vocabulary
 
 _CURVE_WAVES = 16  # cosines of the curves that numbers enter by
-_PEAKS = 6  # logistic distributions that a number is drawn from
-_PRECISION = 0.7  # log of one over the scale that they start with
-_WIDEST = 5.0  # how far the log scale may go from there
 _WAVES = 3  # cosines that the logits of fine bins are made of: smooth within a coarse bin, which overfits less than a logit each
 
 
@@ -99,46 +97,6 @@ def features(scores: Tensor) -> Tensor:
     return torch.cat([waves, scores[..., None]], -1)
 
 
-class Mixture(nn.Module):
-    """Logistic distributions over one column's normal score, mixed, with weights, means and scales from its hidden vector.
-
-    Discretised as in Salimans, Karpathy, Chen and Kingma, "PixelCNN++" (ICLR 2017): a sharp peak takes few parameters, wherever it lies.
-    """
-
-    means: Tensor  # (_PEAKS,), where they start
-    bounds: Tensor  # (coarse, fine + 1)
-
-    def __init__(self, bins: Bins, width: int) -> None:
-        super().__init__()
-        self.shape = nn.Linear(width, 3 * _PEAKS)
-        self.register_buffer("means", torch.linspace(-1.5, 1.5, _PEAKS), persistent=False)
-        self.register_buffer("bounds", bins.bounds.float(), persistent=False)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """The shape of the mixture, (rows, 3 peaks)."""
-        shape: Tensor = self.shape(hidden)
-        return shape.float()
-
-    def log_coarse(self, shape: Tensor) -> Tensor:
-        """Log share of each coarse bin: (rows, coarse)."""
-        return self._log_shares(shape, torch.cat([self.bounds[:, 0], self.bounds[-1:, -1]]))
-
-    def log_fine(self, shape: Tensor, coarse: Tensor) -> Tensor:
-        """Log share of each fine bin of the coarse bins (rows,): (rows, fine)."""
-        return self._log_shares(shape, self.bounds[coarse][:, None])
-
-    def _log_shares(self, shape: Tensor, edges: Tensor) -> Tensor:
-        """log(F(b) - F(a)) for neighbouring edges a < b: F(b) - F(a) = F(b) F(-a) (1 - exp(a - b)), which is exact far out, too."""
-        weights, means, scales = shape[:, :, None].chunk(3, 1)  # (rows, peaks, 1)
-        precision = torch.exp(_PRECISION - scales.clamp(-_WIDEST, _WIDEST))
-        z = (edges - means - self.means[:, None]) * precision  # (rows, peaks, edges)
-        low, high = z[..., :-1], z[..., 1:]
-        within = torch.log(-torch.expm1((low - high).clamp(max=-1e-6)))
-        below = F.logsigmoid(z)
-        logs = below[..., 1:] + (below[..., :-1] - low) + within
-        return torch.logsumexp(torch.log_softmax(weights, 1) + logs, 1)
-
-
 @dataclass(frozen=True, slots=True)
 class Uniforms:
     """What one draw of all parts needs, each (rows, parts), float64."""
@@ -167,7 +125,9 @@ class Autoregressive(nn.Module):
         self.entry = Stacked(len(words), 2 * width, width)
         self.blocks = nn.ModuleList(Block(len(words), width, dropout) for _ in range(depth))
         self.heads = nn.ModuleList(nn.Linear(width, word.size) for word in words)
-        self.mixtures = nn.ModuleDict({j: Mixture(own, width) for j, own in bins.items()})
+        self.mixtures = nn.ModuleDict(
+            {str(j): Mixture(word.bounds, width) for j, word in enumerate(words) if word.is_ordered}
+        )
         self.refined = nn.ModuleDict({j: nn.Linear(width, width) for j in bins})
         self.coarse = nn.ModuleDict({j: nn.Embedding(words[int(j)].size, width) for j in bins})
         self.fine = nn.ModuleDict({j: nn.Linear(width, _WAVES) for j in bins})
@@ -203,21 +163,24 @@ class Autoregressive(nn.Module):
         if draw is not None and word.bins is not None:
             normals = torch.randn(len(first), generator=draw, device=first.device)
             first, fine = word.blurred(first, fine, blur * normals)
-        logits, shape = self._first_logits(j, hidden)
-        log = -F.cross_entropy(logits, first, reduction="none")
-        if shape is None:
+        shape = self._shape(j, hidden)
+        log = -F.cross_entropy(self._first_logits(j, hidden, shape), first, reduction="none")
+        if word.bins is None:
             return log
         log_fine = -F.cross_entropy(self._fine_logits(j, hidden, shape, first), fine, reduction="none")
         return log + log_fine * (first >= word.codes)
 
-    def _first_logits(self, j: int, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of part `j`'s tokens; and the shape of its mixture, where it has bins."""
-        logits = self.heads[j](hidden).float()
-        if self.words[j].bins is None:
-            return logits, None
-        shape: Tensor = (mixture := self._mixture(j))(hidden)
-        codes, coarse = logits.tensor_split([self.words[j].codes], 1)
-        return torch.cat([codes, coarse + mixture.log_coarse(shape)], 1), shape
+    def _shape(self, j: int, hidden: Tensor) -> Tensor:
+        """Of part `j`'s mixture, (rows, 3 peaks); nothing for labels, (rows, 0)."""
+        return self._mixture(j)(hidden) if self.words[j].is_ordered else hidden[:, :0]
+
+    def _first_logits(self, j: int, hidden: Tensor, shape: Tensor) -> Tensor:
+        """Of part `j`'s tokens: a number's are moved by the mixture."""
+        logits: Tensor = self.heads[j](hidden).float()
+        if not self.words[j].is_ordered:
+            return logits
+        moved = self.words[j].ascending
+        return logits + F.pad(self._mixture(j).log_coarse(shape), (moved.start, logits.shape[1] - moved.stop))
 
     def _fine_logits(self, j: int, hidden: Tensor, shape: Tensor, first: Tensor) -> Tensor:
         """Of the fine bins in the coarse one that `first` names; of any coarse one where it names none."""
@@ -252,10 +215,14 @@ class Autoregressive(nn.Module):
                 assert isinstance(block, Block)
                 x = block.of(j, x)
             hidden = F.silu(_normed(x))
-            logits, shape = self._first_logits(j, hidden)
-            first = invert(logits / temperature, noise.first[:, j], top_p)
+            shape = self._shape(j, hidden)
+            logits = self._first_logits(j, hidden, shape)
+            if temperature != 1:  # of densities: where train is sparse a bin is likely for being wide
+                log_widths = word.log_widths.to(logits.device)
+                logits = (logits - log_widths) / temperature + log_widths
+            first = invert(logits, noise.first[:, j], top_p)
             fine = torch.zeros_like(first)
-            if shape is not None:
+            if word.bins is not None:
                 fine = invert(self._fine_logits(j, hidden, shape, first) / temperature, noise.fine[:, j], top_p)
             made[j] = word.cells(first, fine, noise.within[:, j])
             scores = torch.tensor(word.scores, device=first.device)[first] + made[j][1].float()

@@ -1,7 +1,7 @@
 """Rows of TableCodec as value tokens: a code, or for the numbers that are no atoms a coarse bin and then a fine one within it.
 
-Bins hold about the same number of train rows each, at least a handful, so that none stands for a single row. A number is drawn evenly
-between its bin's bounds; a bin that only one number fell into gives that number, because many rows share it.
+Bins hold about the same number of train rows each, a handful at least. A number is drawn evenly between its bin's bounds, so that none
+stands for a single row; a number that a handful of rows share has a bin of its own, and comes out as that number.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _BINS = 1024  # at most, of a column
 _ROWS_PER_BIN = 8
 _COARSE = 32  # at most
 _FAR = 12.0  # beyond any normal score
+_SPARSE = 4.0  # few normal scores are beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,20 @@ class Bins:
     high: Tensor  # (bins,), float64: and end
 
     @classmethod
-    def fit(cls, scores: Tensor, most: int = _BINS) -> Self:
-        """Cut halfway between distinct scores, near even quantiles, into `most` at most; `scores` (rows,), at least one."""
+    def fit(cls, scores: Tensor, most: int = _BINS, *, keeps_spikes: bool = False) -> Self:
+        """Cut halfway between distinct scores, near even quantiles, into `most` at most; `scores` (rows,), at least one.
+
+        With `keeps_spikes` a score that fills a bin has it for itself; bins beside it may then hold few rows, and there be twice `most`.
+        """
         distinct, counts = torch.unique(scores.double(), return_counts=True)
-        ends = _ends(counts.tolist(), quota=max(_ROWS_PER_BIN, math.ceil(len(scores) / most)))
+        quota = max(_ROWS_PER_BIN, math.ceil(len(scores) / most))
+        ends = _ends(counts.tolist(), quota, keeps_spikes)
         lasts = torch.tensor(ends)
         firsts = torch.cat([torch.zeros(1, dtype=torch.int64), lasts[:-1] + 1])
         edges = (distinct[lasts[:-1]] + distinct[firsts[1:]]) / 2
         low, high = torch.cat([distinct[:1], edges]), torch.cat([edges, distinct[-1:]])
-        is_single = firsts == lasts
-        return cls(edges, torch.where(is_single, distinct[firsts], low), torch.where(is_single, distinct[lasts], high))
+        is_spike = (firsts == lasts) & (counts[firsts] >= min(quota, len(scores)))
+        return cls(edges, torch.where(is_spike, distinct[firsts], low), torch.where(is_spike, distinct[lasts], high))
 
     def __len__(self) -> int:
         return len(self.low)
@@ -73,15 +78,18 @@ class Bins:
         return low + uniforms * (high - low)
 
 
-def _ends(counts: Sequence[int], quota: int) -> list[int]:
+def _ends(counts: Sequence[int], quota: int, keeps_spikes: bool) -> list[int]:
     """The last distinct score of each bin: one is closed as soon as it holds `quota` rows; what is left joins the last."""
     ends, held = [], 0
     for index, count in enumerate(counts):
+        if keeps_spikes and held and count >= quota:
+            ends.append(index - 1)
+            held = 0
         held += count
         if held >= quota:
             ends.append(index)
             held = 0
-    return [*ends[:-1], len(counts) - 1]
+    return [*(ends if keeps_spikes and held else ends[:-1]), len(counts) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,35 @@ class Vocabulary:
     def is_ordered(self) -> bool:
         """True for numbers."""
         return self.bins is not None or any(self.part.scores)
+
+    @property
+    def ascending(self) -> slice:
+        """Which tokens lie in order: coarse bins, or the atoms of a column of them."""
+        if self.bins is not None:
+            return slice(self.codes, self.size)
+        has_missing = (
+            self.is_ordered and self.part.scores[-1] <= self.part.scores[-2]
+        )  # its score is 0, the last atom's above
+        return slice(0, self.size - has_missing if self.is_ordered else 0)
+
+    @property
+    def bounds(self) -> Tensor:
+        """Between which scores each of the ascending tokens lies, and its fine bins: (tokens, fine + 1), ascending; atoms have no bins."""
+        if self.bins is not None:
+            return self.bins.bounds
+        scores = torch.tensor(self.part.scores[self.ascending])
+        ends = torch.cat([torch.tensor([-_FAR]), (scores[1:] + scores[:-1]) / 2, torch.tensor([_FAR])])
+        return ends.unfold(0, 2, 1)
+
+    @property
+    def log_widths(self) -> Tensor:
+        """(tokens,): how wide a coarse bin is in scores, in nats beside one at 0; all hold like shares of train, so far out they are wide.
+        0 for codes."""
+        log_widths = torch.zeros(self.size)
+        if self.bins is not None:
+            ends = self.bins.bounds[:, [0, -1]].clamp(-_SPARSE, _SPARSE)
+            log_widths[self.codes :] = ends.mean(1).square() / 2  # minus the log density of normal scores
+        return log_widths
 
     def tokens(self, codes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """First token and fine bin (0 for codes) of each row, from (rows,) codes and normal scores."""
@@ -149,16 +186,20 @@ class Vocabulary:
 class RowTokens:
     """Rows as tokens, each (rows, parts)."""
 
-    first: Tensor
-    fine: Tensor
+    first: Tensor  # int64, or int32 where all of train is held
+    fine: Tensor  # likewise, or int16
     scores: Tensor  # float32; 0 for labels and missing
 
     def __len__(self) -> int:
         return len(self.first)
 
     def take(self, rows: Tensor) -> RowTokens:
-        """Some of the rows."""
-        return RowTokens(self.first[rows], self.fine[rows], self.scores[rows])
+        """Some of the rows, as int64."""
+        return RowTokens(self.first[rows].long(), self.fine[rows].long(), self.scores[rows])
+
+    def packed(self) -> RowTokens:
+        """The same in half the memory."""
+        return RowTokens(self.first.int(), self.fine.short(), self.scores)
 
     def to(self, device: torch.device | str) -> RowTokens:
         """The same on another device."""
@@ -168,7 +209,9 @@ class RowTokens:
 def vocabularies(parts: Sequence[Part], codes: Tensor, values: Tensor) -> tuple[Vocabulary, ...]:
     """One for each part, with bins of the train rows `codes` and `values` (rows, parts)."""
     return tuple(
-        Vocabulary(part, None if part.free is None else Bins.fit(values[codes[:, j] == part.free, j]))
+        Vocabulary(
+            part, None if part.free is None else Bins.fit(values[codes[:, j] == part.free, j], keeps_spikes=True)
+        )
         for j, part in enumerate(parts)
     )
 

@@ -45,7 +45,7 @@ class Vaeac(nn.Module):
             nn.SiLU(),
             nn.Linear(width, 2 * latent),
         )
-        self.given = nn.Sequential(nn.Linear(2 * width, width), nn.LayerNorm(width), nn.SiLU())
+        self.context = nn.Sequential(nn.Linear(2 * width, width), nn.LayerNorm(width), nn.SiLU())
         self.prior = CouplingFlow(latent, width, couplings=_COUPLINGS, hidden=_HIDDEN)
 
     @property
@@ -60,7 +60,7 @@ class Vaeac(nn.Module):
 
         Where it `trains`, units are dropped and bins blurred, as in Autoregressive.log_prob.
         """
-        given = ((ranks < 0)[..., None] * self.decoder.cells(rows.first, rows.scores)).sum(1)
+        given = self._given(rows, ranks < 0)
         whole = self.cells(rows.first, rows.scores).sum(1)
         mean, log_std = self.proposal(torch.cat([given, whole], 1)).float().chunk(2, 1)
         log_std = log_std.clamp(*_LOG_STD)
@@ -70,13 +70,21 @@ class Vaeac(nn.Module):
         log_parts = self.decoder.log_prob(
             rows, ranks, beside=self.from_latent(z), draw=draw if trains else None, blur=blur
         )
-        return log_parts, log_q - self.prior.log_density(z, self.given(given).float())
+        context = self.context(given).float()
+        with torch.autocast(z.device.type, enabled=False):  # a density keeps its digits
+            log_p = self.prior.log_density(z, context)
+        return log_parts, log_q - log_p
 
     def sample(self, given: RowTokens, seen: Tensor, noise: Noise, *, temperature: float) -> tuple[Tensor, Tensor]:
         """Codes and values (rows, parts) of what is not `seen`; where it is, they mean nothing."""
-        cells = (seen[..., None] * self.decoder.cells(given.first, given.scores)).sum(1)
-        z = self.prior.draw(temperature * noise.latents, self.given(cells))
+        context = self.context(self._given(given, seen)).float()
+        with torch.autocast(context.device.type, enabled=False):
+            z = self.prior.draw(temperature * noise.latents, context)
         return self.decoder.sample(given, seen, noise.parts, beside=self.from_latent(z), temperature=temperature)
+
+    def _given(self, rows: RowTokens, seen: Tensor) -> Tensor:
+        """The sum of the cells that are `seen`, (rows, 2 width)."""
+        return (seen[..., None] * self.decoder.cells(rows.first, rows.scores)).sum(1)
 
 
 def initialised(

@@ -99,8 +99,8 @@ class Diffusion(TableGenerator):
     def cost(cls, source: Schema, train_rows: int, params: contract.Params) -> Cost:
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default network."""
         assert isinstance(params, cls.Params)
-        fit_s = 0.04 * (params.steps or _default_steps(train_rows))
-        return Cost(min(fit_s, 60 * (params.max_minutes or math.inf)), rows_per_s=1e5 / params.evaluations)
+        fit_s = (0.015 + 0.003 * len(source)) * (params.steps or _default_steps(train_rows))
+        return Cost(min(fit_s, 60 * (params.max_minutes or math.inf)), rows_per_s=5e4 / params.evaluations)
 
     def fit(
         self,
@@ -176,8 +176,8 @@ def _network(codec: TableCodec, params: Diffusion.Params) -> MixedDiffusion:
 
 
 def _default_steps(rows: int) -> int:
-    """At batches of 256 about 80 epochs, within bounds; small tables overfit before the end and stop by patience."""
-    return min(10_000, max(1_000, rows // 3))
+    """At batches of 256 about 80 epochs and more where rows are few, up to some minutes; what overfits stops by patience."""
+    return min(8_000, 1_500 + rows // 4)
 
 
 class _Learner(Learner):

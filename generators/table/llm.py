@@ -1,10 +1,11 @@
 """A column-autoregressive network over value tokens: any columns can be given, exactly and without rejection.
 
 A column is drawn given those before it, as one token (a label, a number that many rows share, missing, or a coarse bin of the other
-numbers) and then a fine bin (generators/nets/tokens.py). In half of the training rows a random set of columns comes first, so that any
-set can be given. The family: Uria, Murray and Larochelle, "A deep and tractable density estimator" (ICML 2014); for tables REaLTabFormer
-(Solatorio and Dupriez, 2023) and TabularARGN (Tiwald et al., 2025). Departures: each column has a small network of its own on the sum of
-what it sees, in place of attention; columns that are not given keep their order, as an order that sampling never
+numbers) and then a fine bin (generators/nets/tokens.py). Tokens of numbers get their logits from a mixture of a few peaks on the line,
+and logits of their own beside it (generators/nets/mixture.py). In half of the training rows a random set of columns comes first, so
+that any set can be given. The family: Uria, Murray and Larochelle, "A deep and tractable density estimator" (ICML 2014); for tables
+REaLTabFormer (Solatorio and Dupriez, 2023) and TabularARGN (Tiwald et al., 2025). Departures: each column has a small network of its
+own on the sum of what it sees, in place of attention; columns that are not given keep their order, as an order that sampling never
 takes costs capacity; and bins to be predicted are blurred a little in training, which tells the network that neighbours are alike.
 """
 
@@ -56,7 +57,7 @@ class LLM(TableGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "llm"
-    version = 2
+    version = 3
 
     class Params(contract.Params):
         """`width` is the dial of capacity, `steps` that of time."""
@@ -106,13 +107,13 @@ class LLM(TableGenerator):
 
     @classmethod
     def cost(cls, source: Schema, train_rows: int, params: contract.Params) -> Cost:
-        """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default network."""
+        """As measured on Adult (15 columns), Shoppers (18) and Magic (11, numbers) with the default network."""
         assert isinstance(params, cls.Params)
-        steps, of_step = params.steps or _default_steps(train_rows), 0.0023
+        steps, of_step = params.steps or _default_steps(train_rows), 0.004
         if params.epsilon is not None:
             steps, of_step = params.steps or PRIVATE_STEPS, 0.004
         fit_s = min(of_step * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=2.5e5 / len(source))
+        return Cost(fit_s=fit_s, rows_per_s=1.8e5 / len(source))
 
     def fit(
         self,
@@ -127,14 +128,12 @@ class LLM(TableGenerator):
         if self.promise(self.params) is not None:
             return self._fit_privately(data, device, progress, checkpoint)
         self._codec = TableCodec.fit(data.table, data.schema)
-        encoded = self._codec.encode(data.table)
-        words = vocabularies(self._codec.parts, encoded.codes, encoded.values)
+        words, rows = _read(self._codec, data)
         network = _network(words, self.params)
         initialise(network, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         start_from(network, data.before)
-        rows = row_tokens(words, encoded.codes, encoded.values).to(device)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
-        learner = _Learner(network.to(device), rows, self.params, draw)
+        learner = _Learner(network.to(device), rows.to(device), self.params, draw)
         self._network = learner.average
         steps = self.params.steps or _default_steps(data.table.num_rows) // (1 if data.before is None else 2)
         budget = Budget(steps, self.params.max_minutes, _PATIENCE)
@@ -199,6 +198,13 @@ class LLM(TableGenerator):
         return model
 
 
+def _read(codec: TableCodec, data: TrainData) -> tuple[tuple[Vocabulary, ...], RowTokens]:
+    """Train's vocabularies and rows. What the codec gave, several times as large, is forgotten here."""
+    encoded = codec.encode(data.table)
+    words = vocabularies(codec.parts, encoded.codes, encoded.values)
+    return words, row_tokens(words, encoded.codes, encoded.values).packed()
+
+
 def _network(words: Sequence[Vocabulary], params: LLM.Params) -> Autoregressive:
     return Autoregressive(words, width=params.units, depth=params.depth, dropout=params.dropout)
 
@@ -214,8 +220,9 @@ class _Learner(Learner):
     def __init__(self, network: Autoregressive, rows: RowTokens, params: LLM.Params, draw: torch.Generator) -> None:
         self.network, self.average, self.params, self.draw = network, copy.deepcopy(network), params, draw
         self.modules = {"network": network, "kept": self.average}
-        train, held = split(len(rows), draw)
-        self.train, self.held = rows.take(train), rows.take(held)
+        self.rows = rows
+        self.train, held = split(len(rows), draw)
+        self.held = rows.take(held)
         self.optimizer = torch.optim.AdamW(
             network.parameters(), betas=(0.9, 0.99), weight_decay=params.weight_decay, fused=True
         )
@@ -224,11 +231,11 @@ class _Learner(Learner):
     def step(self, number: int, done: float) -> Tensor:
         """One batch; returns its loss, in nats a column."""
         size = min(self.params.batch, len(self.train))
-        device = self.train.first.device
-        batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
+        chosen = torch.randint(len(self.train), (size,), generator=self.draw, device=self.train.device)
+        batch = self.rows.take(self.train[chosen])
         ranks = random_ranks(self.network.places, len(batch), self.draw)
         set_rate(self.optimizer, self.params.learning_rate * warm_cosine(done, _WARM_UP))
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(batch.first.device.type, torch.bfloat16, enabled=batch.first.is_cuda):
             logs = self.network.log_prob(batch, ranks, draw=self.draw, blur=_BLUR * (1 - done))
         loss = -(logs * (ranks >= 0)).sum() / (ranks >= 0).sum()
         self.optimizer.zero_grad()

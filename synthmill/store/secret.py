@@ -13,7 +13,7 @@ from synthmill.store.state import State
 
 
 def read_secret(state: State) -> Secret:
-    """The secret of this state; the first caller draws it, and two first callers get the same."""
+    """The secret of this state; the first plan draws it, a dry run's too as its fingerprint needs it, and two at once get the same."""
     path = state.secret
     if not path.exists():
         _draw(state)

@@ -2,12 +2,13 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import sys
 
 import pytest
-from support.kills import ROWS, Kill, make_workspace, receipts, released, run, staged_rows, survivors
+from support.kills import ROWS, STEPS, Kill, make_workspace, receipts, released, run, staged_rows, survivors
 
 KILLED = -signal.SIGKILL
 FITTING = r"fit table/vae: \d+ of"
@@ -56,13 +57,19 @@ def test_worker_count_does_not_change_bytes(reference, workspace, workers, reuse
 
 
 def test_kills_before_the_release_change_no_byte(reference, workspace):
-    models, candidates = workspace / ".synthmill" / "models", workspace / ".synthmill" / "candidates"
+    state = workspace / ".synthmill"
+    models, candidates = state / "models", state / "candidates"
 
     assert run(workspace, "--inline", kills=[Kill("prepare:")]).code == KILLED
-    assert run(workspace, "--inline", kills=[Kill(FITTING)]).code == KILLED
+    killed = run(workspace, "--inline", kills=[Kill(FITTING)])
+    assert killed.code == KILLED
     assert not list(models.glob("*/receipt.json"))
 
+    # From the step that the last line told of, or from a later one: the child lives a moment longer than the driver.
     ran = run(workspace, "--workers", "2", kills=[Kill(FITTING, worker=True), Kill(MAKING)])
+    [going_on] = [line for line in ran.lines if line.startswith("fit table/vae: going on from step ")]
+    assert step_of(killed.lines[-1]) <= step_of(going_on) < STEPS
+    assert not list((state / "checkpoints").iterdir())
     assert [strike.victim for strike in ran.strikes] == ["ray::Fitter", "driver"], ran.lines
     assert 0 < ran.strikes[-1].staged_rows < ROWS, ran.lines
 
@@ -89,6 +96,11 @@ def test_kills_after_each_release_step_change_no_byte(reference, workspace):
         assert ran.lines[-1] == f"release: {step}"
     assert run(workspace, "--inline").code == 0
     assert released(workspace) == release
+
+
+def step_of(line):
+    """The step that a line about a fit tells of."""
+    return int(re.search(r"\d+", line)[0])
 
 
 def random_kills(lines, rng):

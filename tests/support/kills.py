@@ -34,14 +34,14 @@ jobs:
   - generator: table/vae
     rows: 12_000
     balance: religious
-    params: {steps: 60, batch: 64, width: 256, depth: 6}
+    params: {steps: STEPS, batch: 64, width: 256, depth: 6}
 rules: ["age > yrs_married"]
 scores: [fidelity/shape]
 gates:
   fidelity/shape: {at_least: 0.1}
 release: {rows_per_file: 200}
 """
-ROWS = 12_000
+ROWS, STEPS = 12_000, 60
 WORKERS = ("ray::Fitter", "ray::Shards", "multiprocessing.spawn")
 """How the command lines of those who fit, sample and score begin or go on: actors on Ray, else children of the driver."""
 
@@ -86,9 +86,11 @@ class Release:
 
 
 def make_workspace(root: Path) -> Path:
-    """A workspace with the recipe."""
+    """A workspace with the recipe, in which a fit is kept at each line that it shows."""
     _command(root.parent, "synthmill", "init", root.name)
-    (root / "recipes" / "fair.yaml").write_text(RECIPE)
+    with (root / "synthmill.toml").open("a") as settings:
+        settings.write("[engine]\ncheckpoint_every_s = 0\n")
+    (root / "recipes" / "fair.yaml").write_text(RECIPE.replace("STEPS", str(STEPS)))
     return root
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
+from support.checkpoints import Killed, Memory
 
 from generators.image.vae import ImageVAE
 from generators.nets.convolution import pyramid
@@ -16,7 +17,7 @@ from generators.nets.pixels import PixelLevels
 from synthmill.codecs.image import Shape, read_pixels, write_images
 from synthmill.columns import Column, Schema
 from synthmill.errors import FitError, RecipeError, SourceError
-from synthmill.generator import SampleRequest, TrainData
+from synthmill.generator import NO_CHECKPOINT, SampleRequest, TrainData
 
 IMAGE = Column(name="image", kind="image", dtype="image")
 LABEL = Column(name="label", kind="category", dtype="int64")
@@ -190,16 +191,30 @@ def test_a_loss_that_is_no_number_stops_the_fit():
         fitted(TABLE, BOTH, learning_rate=1e30)
 
 
-def test_progress_can_stop_a_fit():
-    class Stopped(Exception):
-        pass
+def test_a_killed_fit_goes_on_to_the_same_bytes(tmp_path):
+    def kill(step, steps, loss):
+        assert (step, steps) == (20, 30)
+        raise Killed
 
-    def stop(step, steps, loss):
-        assert (step, steps) == (20, 400)
-        raise Stopped
+    def fit(name, checkpoint, progress=lambda step, steps, loss: None):
+        generator = ImageVAE(ImageVAE.Params(steps=30))
+        generator.fit(TrainData(TABLE, BOTH), seed=0, device="cpu", progress=progress, checkpoint=checkpoint)
+        (tmp_path / name).mkdir()
+        generator.save(tmp_path / name)
+        return (tmp_path / name / "network.safetensors").read_bytes()
 
-    with pytest.raises(Stopped):
-        ImageVAE(ImageVAE.Params(steps=400)).fit(TrainData(TABLE, BOTH), seed=0, device="cpu", progress=stop)
+    checkpoint = Memory()
+    with pytest.raises(Killed):
+        fit("killed", checkpoint, kill)
+    assert checkpoint.data is not None
+    assert fit("resumed", checkpoint) == fit("whole", NO_CHECKPOINT)
+
+
+def test_a_fit_ends_in_time():
+    generator = ImageVAE(ImageVAE.Params(steps=10**6, max_minutes=0.003))
+    report = generator.fit(TrainData(TABLE, BOTH), seed=0, device="cpu", progress=lambda step, steps, loss: None)
+    assert report.stopped_by == "time"
+    assert report.steps < 10**6
 
 
 def test_the_flows_density_integrates_to_one_and_its_draws_invert():

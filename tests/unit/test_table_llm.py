@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, invert, random_ranks
-from generators.nets.tokens import Bins, RowTokens, row_tokens, vocabularies
+from generators.nets.mixture import Mixture
+from generators.nets.tokens import Bins, RowTokens, Vocabulary, row_tokens, vocabularies
 from generators.table.llm import LLM
-from synthmill.codecs.table import TableCodec
+from synthmill.codecs.table import Part, TableCodec
 from synthmill.columns import Column, Schema
 from synthmill.generator import SampleRequest, TrainData
 from synthmill.seeds import uniforms
@@ -86,16 +87,57 @@ def test_inversion_meets_the_distribution_at_its_ends() -> None:
     assert invert(logits, torch.tensor([1e-9, 0.26, 0.74, 1 - 1e-7])).tolist() == [0, 1, 1, 2]
 
 
-def test_bins_hold_a_handful_of_rows_and_a_common_number_is_one_of_its_own() -> None:
-    scores = torch.cat([torch.linspace(-3, 3, 997, dtype=torch.float64), torch.full((30,), 0.123, dtype=torch.float64)])
-    bins = Bins.fit(scores)
+def test_bins_hold_a_handful_of_rows_and_lead_back_to_themselves() -> None:
+    bins = Bins.fit(torch.linspace(-3, 3, 997, dtype=torch.float64))
+    scores = torch.linspace(-3, 3, 997, dtype=torch.float64)
     assert torch.bincount(bins.of(scores)).min() >= 8
-    spike = bins.of(torch.tensor([0.123]))
-    drawn = bins.draw(spike.expand(50), torch.rand(50, dtype=torch.float64))
     assert bins.coarse * bins.fine >= len(bins)
     everything = torch.arange(len(bins))
     assert torch.equal(bins.of(bins.draw(everything, torch.full((len(bins),), 0.5, dtype=torch.float64))), everything)
-    assert (drawn == 0.123).float().mean() > 0.9 or bins.low[spike] < 0.123 < bins.high[spike]
+
+
+def test_a_number_that_a_handful_of_rows_share_comes_out_as_itself_and_one_of_a_single_row_does_not() -> None:
+    spike, alone = 0.123, [0.1229, 0.1231]
+    many = torch.linspace(-3, 3, 997, dtype=torch.float64)
+    scores = torch.cat([many, torch.tensor([*alone, *[spike] * 12], dtype=torch.float64)])
+    bins = Bins.fit(scores, keeps_spikes=True)
+    anything = torch.rand(len(scores), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    drawn = bins.draw(bins.of(scores), anything)
+    assert (drawn[-12:] == spike).all()
+    assert not torch.isin(drawn[:-12], scores).any()
+
+
+def test_bounds_ascend_and_hold_all_fine_bins() -> None:
+    bins = Bins.fit(torch.randn(1_003, generator=torch.Generator().manual_seed(0)))
+    bounds = bins.bounds
+    assert bounds.shape == (bins.coarse, bins.fine + 1)
+    assert (bounds.diff() > 0).all()
+    assert torch.equal(bounds[1:, 0], bounds[:-1, -1])
+    assert torch.equal(bounds.flatten().unique()[1 : len(bins)], bins.edges)
+
+
+def test_atoms_lie_in_order_between_bounds_and_missing_does_not() -> None:
+    few = Vocabulary(Part("few", 4, None, (-1.0, 0.25, 1.5, 0.0)), None)
+    assert few.ascending == slice(0, 3)
+    assert few.bounds[:, 0].tolist() == pytest.approx([-12.0, -0.375, 0.875])
+    assert few.bounds[:, 1].tolist() == pytest.approx([-0.375, 0.875, 12.0])
+    assert Vocabulary(Part("no gap", 3, None, (-1.0, 0.25, 1.5)), None).ascending == slice(0, 3)
+    assert Vocabulary(Part("labels", 3, None, (0.0, 0.0, 0.0)), None).ascending == slice(0, 0)
+
+
+def test_a_mixtures_shares_are_those_of_its_distribution_function() -> None:
+    bins = Bins.fit(torch.randn(2_000, generator=torch.Generator().manual_seed(0)))
+    mixture = Mixture(bins.bounds, width=4)
+    shape = torch.randn((5, 18), generator=torch.Generator().manual_seed(1))
+    weights, means, scales = shape.double()[:, :, None].chunk(3, 1)
+    z = (bins.bounds.flatten() - means - mixture.means[:, None]) * torch.exp(0.7 - scales)
+    below = (torch.softmax(weights, 1) * torch.sigmoid(z)).sum(1).view(5, bins.coarse, bins.fine + 1)
+    coarse = below[..., -1] - below[..., 0]
+    assert torch.allclose(mixture.log_coarse(shape).exp().double(), coarse, atol=1e-5)
+    for place in (0, bins.coarse // 2):
+        fine = mixture.log_fine(shape, torch.full((5,), place)).exp().double()
+        assert torch.allclose(fine, below[:, place].diff(), atol=1e-5)
+    assert torch.isfinite(mixture.log_coarse(50 * shape)).all()
 
 
 def tokens_of(data: TrainData) -> tuple[Autoregressive, RowTokens]:
