@@ -238,7 +238,7 @@ class ChildCandidate(Candidate):
 
     @property
     def scored(self) -> Path:
-        """Its rows joined with the columns of their parents; they stay in state."""
+        """One of its rows for each parent that has any, joined with the parent's columns; they stay in state."""
         return self.root / "joined"
 
     @property

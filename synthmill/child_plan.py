@@ -15,7 +15,7 @@ from synthmill.columns import Column, Schema
 from synthmill.errors import RecipeError, SourceError
 from synthmill.fingerprint import fingerprint
 from synthmill.plan import Belonging, FamilyShare, JobPlan, Plan, StratumPlan, make_plan, resolve_params
-from synthmill.sources.children import PARENT, RealChild, context_names, within
+from synthmill.sources.children import PARENT, RealChild, context_names, count_column, within
 from synthmill.spec import Accept, Child, Job, Recipe, Source
 
 
@@ -25,7 +25,7 @@ class JobSlots:
 
     rows: int
     sha256: str
-    by_label: dict[str, int]  # rows for the rows of each stratum
+    families: dict[str, int]  # rows of the first table that have children, by stratum
 
 
 def plan_child(recipe: Recipe, child: RealChild) -> Plan:
@@ -45,6 +45,7 @@ def plan_child(recipe: Recipe, child: RealChild) -> Plan:
         key=child.key,
         reference=wanted.source.parent,
         context=context,
+        count=f"{PARENT}{count_column(child.name)}",
         schema_=_released(child, job.schema_, wanted.source.parent),
     )
     jobs = (job.model_copy(update={"exact": context, "rows": 0, "strata": ()}),)
@@ -123,7 +124,7 @@ def with_slots(template: Plan, parent: Plan, slots: Sequence[JobSlots]) -> Plan:
             job=job.index,
             label=stratum.label,
             where={f"{PARENT}{column}": condition for column, condition in stratum.where.items()},
-            rows=own.by_label.get(stratum.label, 0),
+            rows=own.families.get(stratum.label, 0),
         )
         for job, own in zip(parent.jobs, slots, strict=True)
         for stratum in job.strata

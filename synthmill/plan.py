@@ -110,7 +110,7 @@ class JobPlan(_Frozen):
 
 
 class FamilyShare(_Frozen):
-    """The rows of a child table that belong to one stratum of the first table, whose label they bear."""
+    """The rows of a child table that are scored, one a family, of one stratum of the first table, whose label they bear."""
 
     job: int
     label: str
@@ -127,6 +127,7 @@ class Belonging(_Frozen):
     key: str  # of the first table
     reference: str  # the column that holds it
     context: tuple[str, ...]  # the columns of the source that are the parent's
+    count: str  # the one of them that says how many rows the family has
     schema_: Schema = Field(alias="schema")
     parent: str = ""  # fingerprint of the first table's plan
     shares: tuple[FamilyShare, ...] = ()

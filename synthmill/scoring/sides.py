@@ -18,6 +18,7 @@ from synthmill.scoring.draw import draw_rows
 from synthmill.scoring.histograms import Histogram, histograms
 from synthmill.scoring.references import StratumShare, eligibility, match
 from synthmill.seeds import derive
+from synthmill.sources.children import one_a_family
 
 SAMPLES_PER_STRATUM = 10
 SAMPLED_STRATA = 20
@@ -46,6 +47,9 @@ class Subject:
     rules: tuple[str, ...] = ()
     protected: str | None = None
     context: tuple[str, ...] = ()  # the columns of `schema` that a child has from its parent
+    count: str | None = (
+        None  # the one of them that says how many siblings there are; `candidate` has one of each family
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,9 @@ def draw_exam(subject: Subject, most: Sequence[int]) -> Exam:
     real = (subject.real.a, subject.real.b, subject.real.train)
     rules = Rules(subject.rules, subject.schema)
     eligible = [eligibility(table, subject.strata, subject.schema, rules) for table in real]
+    if subject.count is not None:
+        lone = (one_a_family(table, subject.context, subject.count) for table in real)
+        eligible = [met & is_one[:, None] for met, is_one in zip(eligible, lone, strict=True)]
     jobs = sorted({stratum.job for stratum in subject.strata})
 
     def draw(mixture: Mixture, rows: int) -> Draw:

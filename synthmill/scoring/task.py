@@ -49,5 +49,6 @@ def draw_candidate(task: ScoreTask, _: Callable[[str, int, int], None]) -> Exam:
         rules=plan.recipe.rules,
         protected=plan.recipe.source.protected,
         context=() if plan.belonging is None else plan.belonging.context,
+        count=None if plan.belonging is None else plan.belonging.count,
     )
     return draw_exam(subject, most_rows(plan.recipe.evaluators))

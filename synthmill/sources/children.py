@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from synthmill.columns import Column, Schema
 from synthmill.errors import RecipeError, SourceError
+from synthmill.rows import row_hashes
 from synthmill.sources import SourceTable, read
 from synthmill.sources.split import Split
 from synthmill.spec import Child, ColumnOverride, Recipe, Source
@@ -185,6 +186,18 @@ def places(owners: NDArray[np.int64]) -> pa.Array:
     place = np.empty(len(owners), dtype=np.int64)
     place[order] = number - np.maximum.accumulate(np.where(is_first, number, 0)) + 1
     return pa.array(place)
+
+
+def one_a_family(joined: pa.Table, context: Sequence[str], count: str) -> NDArray[np.bool_]:
+    """True for one row of each family, at a place that a hash of what its parent gave it chooses; (rows,).
+
+    Siblings hang together. A detector that meets them in two folds knows them by their parent, and intervals take rows for
+    independent: so scores meet one row of a family, of real and of made rows alike.
+    """
+    parents = row_hashes(joined, [name for name in context if name != PLACE])
+    chosen = parents[:, 0] % joined[count].to_numpy().astype(np.uint64) + np.uint64(1)
+    is_chosen: NDArray[np.bool_] = chosen == joined[PLACE].to_numpy().astype(np.uint64)
+    return is_chosen
 
 
 def _refuse_empty(name: str, parts: Split) -> None:

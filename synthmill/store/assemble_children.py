@@ -1,6 +1,7 @@
 """Assemble a child table: each made row gets its parent's key and stratum, and is written twice.
 
-What is released has the child's own columns; what is scored, in state, is joined with the columns of its parent. Row r of a job is slot r.
+What is released has the child's own columns; what is scored, in state, is one row of each family, joined with the columns of its
+parent. Row r of a job is slot r.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from synthmill.plan import JobPlan, Plan
+from synthmill.sources.children import one_a_family
 from synthmill.store.assemble import ROW_GROUP_ROWS, JobRows, StratumCount, file_name, file_sizes, writer
 from synthmill.store.files import storage_errors
 from synthmill.store.slots import KEY, STRATUM, Slots
@@ -36,10 +38,15 @@ def write_children(
             for _ in range(0, size, ROW_GROUP_ROWS):
                 own, whole = next(pieces[job.index])
                 own_file.write_table(own, row_group_size=ROW_GROUP_ROWS)
-                joined_file.write_table(whole, row_group_size=ROW_GROUP_ROWS)
+                joined_file.write_table(whole.filter(_scored(whole, plan)), row_group_size=ROW_GROUP_ROWS)
                 written += own.num_rows
                 progress(written)
     return tuple(readers[job.index].counts() for job in plan.jobs)
+
+
+def _scored(joined: pa.Table, plan: Plan) -> pa.Array:
+    assert plan.belonging is not None, "it is a child's plan"
+    return pa.array(one_a_family(joined, plan.belonging.context, plan.belonging.count))
 
 
 def _released_schema(plan: Plan, joined: pa.Schema) -> pa.Schema:

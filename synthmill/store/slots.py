@@ -51,15 +51,16 @@ def _write_job(
     folder: Path, parents: Path, plan: Plan, job: int, child: Plan, train: pa.Table, progress: Callable[[int], None]
 ) -> JobSlots:
     familiar = _Familiar(child, train)
-    path, labels, rows = _path(folder, job), Counter[str](), 0
+    path, families, rows = _path(folder, job), Counter[str](), 0
     with pq.ParquetWriter(path, _schema(plan, child), compression="zstd", compression_level=1) as writer:
         for batch in _parents_of(parents, plan, job):
             slots = _spread(batch, child, familiar)
-            labels.update({entry["values"]: entry["counts"] for entry in pc.value_counts(slots[STRATUM]).to_pylist()})
+            firsts = pc.value_counts(slots.filter(pc.equal(slots[PLACE], 1))[STRATUM])
+            families.update({entry["values"]: entry["counts"] for entry in firsts.to_pylist()})
             writer.write_table(slots.cast(writer.schema))
             rows += slots.num_rows
             progress(rows)
-    return JobSlots(rows, hash_file(path), dict(labels))
+    return JobSlots(rows, hash_file(path), dict(families))
 
 
 def _schema(plan: Plan, child: Plan) -> pa.Schema:

@@ -17,7 +17,7 @@ from synthmill.kits import make_kit
 from synthmill.plan import Plan, make_plan, recipe_json
 from synthmill.recipe_file import load_recipe
 from synthmill.sources import read
-from synthmill.sources.children import PLACE, overrides_of, places, read_family
+from synthmill.sources.children import PLACE, one_a_family, overrides_of, places, read_family
 from synthmill.sources.split import split
 from synthmill.store.slots import KEY, STRATUM, Slots, read_slots, write_slots
 from synthmill.work import FitTask, Sampler, Shard, fit_model
@@ -104,6 +104,16 @@ def test_children_of_two_tables_know_both_counts(tmp_path):
 
 def test_places_count_the_rows_of_each_owner():
     assert places(np.array([7, 3, 7, 7, 3, 9])).to_pylist() == [1, 1, 2, 3, 2, 1]
+
+
+def test_one_row_of_each_family_is_scored_at_any_place(shop):
+    _, family, plan = shop
+    [child], belonging = family.children, plan.children[0].belonging
+    joined = child.parts.train
+    scored = joined.filter(pa.array(one_a_family(joined, belonging.context, belonging.count)))
+    parents = family.parts.train.filter(pc.greater(family.parts.train["_orders"], 0))
+    assert sorted(scored["parent.income"].to_pylist()) == sorted(parents["income"].to_pylist())
+    assert len(pc.unique(scored[PLACE])) > 3
 
 
 def test_a_few_orphans_are_dropped_with_a_note(tmp_path):
@@ -234,7 +244,7 @@ def test_there_is_a_slot_for_each_child_of_each_parent(shop, tmp_path):
     _, family, plan = shop
     _, slots, asked = slots_of(tmp_path, plan, family)
     assert [job.rows for job in asked] == [3, 3]
-    assert [job.by_label for job in asked] == [{"0:all": 3}, {"1:all": 3}]
+    assert [job.families for job in asked] == [{"0:all": 2}, {"1:all": 1}]
     first = slots.given(0, (KEY, "parent.income", "parent._orders", PLACE, STRATUM), 0, 3).to_pydict()
     assert first[KEY] == ["C9", "C9", "C7"]
     assert first["parent.income"] == [1, 1, 3]
