@@ -92,8 +92,8 @@ class GAN(TableGenerator):
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default networks."""
         assert isinstance(params, cls.Params)
         steps = params.steps or _default_steps(train_rows)
-        fit_s = min(0.0045 * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=3.5e5 / len(source))
+        fit_s = min(0.004 * len(source) * steps, 60 * (params.max_minutes or math.inf))
+        return Cost(fit_s=fit_s, rows_per_s=2e5 / len(source))
 
     def fit(
         self,
