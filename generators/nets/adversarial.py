@@ -27,10 +27,12 @@ class FlatBins(Bins):
 
 
 def flat_vocabularies(parts: Sequence[Part], codes: Tensor, values: Tensor, bins: int) -> tuple[Vocabulary, ...]:
-    """Tokens of all parts, with at most so many bins of a column's numbers, fitted on the codes and values (rows, parts) of train."""
+    """Tokens of all parts, fitted on train's codes and values (rows, parts): so many bins of a column's numbers, some more for spikes."""
 
     def of_part(j: int, part: Part) -> Vocabulary:
-        return Vocabulary(part, None if part.free is None else FlatBins.fit(values[codes[:, j] == part.free, j], bins))
+        if part.free is None:
+            return Vocabulary(part, None)
+        return Vocabulary(part, FlatBins.fit(values[codes[:, j] == part.free, j], bins, keeps_spikes=True))
 
     return tuple(of_part(j, part) for j, part in enumerate(parts))
 
@@ -99,7 +101,7 @@ class Players(nn.Module):
         self.critic = ColumnScores(words, width=width, dropout=dropout)
         for j, word in enumerate(words):
             self.register_buffer(f"scores_{j}", torch.tensor(word.scores), persistent=False)
-            self.register_buffer(f"log_widths_{j}", _log_widths(word), persistent=False)
+            self.register_buffer(f"log_widths_{j}", word.log_widths, persistent=False)
 
     def nats(self, rows: RowTokens) -> Tensor:
         """Minus the log probability of each row's tokens, with no column given: (rows,)."""
@@ -156,16 +158,6 @@ def game(logits: Tensor, odds: Tensor, real: Tensor, penalty: float) -> tuple[Te
     )
     log_target = torch.log_softmax(log_q + odds, 1).detach()
     return (log_target.exp() * (log_target - log_q)).sum(1), of_critic
-
-
-def _log_widths(word: Vocabulary) -> Tensor:
-    """How wide each token is, (tokens,), against the geometric mean of a column's bins: 0 for codes and for a bin of one number."""
-    log_widths = torch.zeros(word.size)
-    if word.bins is not None:
-        of_bins = (word.bins.high - word.bins.low).log().float()
-        is_wide = torch.isfinite(of_bins)
-        log_widths[word.codes :] = torch.where(is_wide, of_bins - of_bins[is_wide].mean(), 0.0)
-    return log_widths
 
 
 def _activated(x: Tensor) -> Tensor:

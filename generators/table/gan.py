@@ -68,7 +68,9 @@ class GAN(TableGenerator):
             None, gt=0, description="the fit ends by then; its bytes then follow the clock"
         )
         width: int = Field(128, ge=8, description="units of a hidden layer, of each column and player")
-        bins: int = Field(64, ge=2, le=1024, description="of a column's numbers, at most")
+        bins: int = Field(
+            64, ge=2, le=1024, description="of a column's numbers; what many rows share has one of its own"
+        )
         dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training, of both players")
         batch: int = Field(256, ge=1, description="rows of an optimizer step")
         learning_rate: float = Field(2e-3, gt=0)
@@ -90,8 +92,8 @@ class GAN(TableGenerator):
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default networks."""
         assert isinstance(params, cls.Params)
         steps = params.steps or _default_steps(train_rows)
-        fit_s = min(0.0045 * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=3.5e5 / len(source))
+        fit_s = min(0.004 * len(source) * steps, 60 * (params.max_minutes or math.inf))
+        return Cost(fit_s=fit_s, rows_per_s=2e5 / len(source))
 
     def fit(
         self,
@@ -166,7 +168,7 @@ class _Learner(Learner):
         self.params, self.draw = params, draw
         self.modules = {"players": players, "kept": self.average}
         train_rows, held = split(len(rows), draw)
-        self.train, self.held = rows.take(train_rows), rows.take(held)
+        self.train, self.held = rows.take(train_rows).packed(), rows.take(held)
         self.optimizers = tuple(
             torch.optim.AdamW(player.parameters(), betas=_BETAS, fused=True)
             for player in (players.generator, players.critic)
