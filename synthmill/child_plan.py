@@ -32,6 +32,9 @@ def plan_child(recipe: Recipe, child: RealChild) -> Plan:
     """The child's plan, without rows as yet; mistakes are RecipeErrors at the keys below `children`."""
     wanted = recipe.children[child.name]
     _refuse_earlier(child.name, wanted)
+    if wanted.params.get("warm_start"):
+        where = f"children.{child.name}.params.warm_start"
+        raise RecipeError("a child table cannot go on from an earlier model as yet", where=where, hint="leave it out")
     own, parts = _own_recipe(recipe, child.name, wanted), child.parts
     try:
         _refuse_inexact(own.jobs[0], child.joined)

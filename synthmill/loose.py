@@ -21,6 +21,7 @@ from synthmill.kits import make_kit
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.resolve import Real
 from synthmill.spec import Recipe
+from synthmill.store.ancestors import read_ancestor
 from synthmill.store.assemble import job_rows
 from synthmill.store.models import read_model
 from synthmill.store.secret import noise_key
@@ -57,7 +58,8 @@ class LooseJobs:
         task = f"fit {job.generator}"
         model = self.model(job)
         secret = noise_key(self.state, model)
-        work = FitTask(model, self.plan.source.schema_, self.plan.recipe.seed, "cpu", secret=secret)
+        before = read_ancestor(self.state, model, task, self.reporter.say)
+        work = FitTask(model, self.plan.source.schema_, self.plan.recipe.seed, "cpu", before=before, secret=secret)
         with Inline() as engine:
             fitted = engine.fit(work, self.real.parts.train, FitWords(self.reporter, task), self.should_stop)
         self.reporter.say(f"{task}: done, {fitted.report.steps:,} steps in {duration(fitted.seconds)}")

@@ -7,7 +7,7 @@ after a kill goes on where the last one stopped, and a run of a finished plan do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -18,7 +18,7 @@ from synthmill.candidates import Candidate, candidate_of
 from synthmill.console import Reporter, duration
 from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
-from synthmill.errors import Interrupted, RunError
+from synthmill.errors import Interrupted
 from synthmill.examine import examine
 from synthmill.families import ask_children, given_for, naming_child
 from synthmill.fingerprint import hash_file
@@ -36,6 +36,7 @@ from synthmill.scoring.cache import Measurements
 from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.settings import Settings
 from synthmill.sources.split import Split
+from synthmill.store.ancestors import read_ancestor
 from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes
@@ -146,7 +147,7 @@ class Run:
                 self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
                 return
             self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
-            before = self._ancestor(task, model)
+            before = read_ancestor(self.state, model, task, self.reporter.say)
             every_s = self.workspace.settings.engine.checkpoint_every_s
             checkpoint = FileCheckpoint(self.state.checkpoint(model.fingerprint), every_s).opened()
             if step := checkpoint.step:
@@ -166,19 +167,6 @@ class Run:
             )
             checkpoint.drop()
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
-
-    def _ancestor(self, task: str, model: ModelPlan) -> Mapping[str, bytes] | None:
-        """The files that a warm start goes on from."""
-        if model.before is None:
-            if model.kin is not None:
-                self.reporter.say(f"{task}: starts anew, state has no released model of other rows to go on from")
-            return None
-        found = read_model(self.state.model(model.before.model))
-        if found is None:
-            hint = "bring back the state that made it, or take params.warm_start away to start anew"
-            raise RunError(f"the model {model.before.model[:12]} that {task} goes on from is not in state", hint=hint)
-        self.reporter.say(f"{task}: goes on from the model {model.before.model[:12]}, of {found[0].train_rows:,} rows")
-        return found[1]
 
     def generate(self, plan: Plan, job: JobPlan, engine: Engine) -> None:
         """Have enough finished shards for the job's rows."""

@@ -53,7 +53,7 @@ class Learner(ABC):
 
     @abstractmethod
     def step(self, number: int, done: float) -> Tensor:
-        """Optimizer step `number`, from 1; `done` of the fit lies behind it, 0..1, for schedules. Returns its loss, still on the device."""
+        """Optimizer step `number`, from 1; with it `done` of the fit, 0..1, is over, for schedules. Returns its loss, on the device."""
 
     def validate(self) -> float | None:
         """The kept weights' loss on validation rows, the same draws each time; None where there is nothing to stop by."""
@@ -94,14 +94,17 @@ class _Fit:
         while stopped_by is None:
             course.step += 1
             total = total + self.learner.step(course.step, self._done())
-            is_last = course.step == steps or self._share_of_time() >= 1
-            if course.step % REPORT_EVERY and not is_last:
+            if course.step % REPORT_EVERY and not self._ended():
                 continue
-            loss = float(total) / ((course.step - 1) % REPORT_EVERY + 1)
+            loss = float(total) / (
+                (course.step - 1) % REPORT_EVERY + 1
+            )  # waits for the device, so time may be up only now
             self._report(loss)
-            if course.step % self.check_every == 0 or is_last:
+            stopped_by = self._ended()
+            if course.step % self.check_every == 0 or stopped_by:
                 self._check()
-            stopped_by = self._stopped_by()
+            if stopped_by is None and self.budget.patience and course.worse >= self.budget.patience:
+                stopped_by = "patience"
             if stopped_by is None and time.monotonic() - saved_at >= self.checkpoint.every_s:
                 self.checkpoint.write(self._state())
                 saved_at = time.monotonic()
@@ -118,12 +121,10 @@ class _Fit:
         """A budget of time decays the rate to its end, too."""
         return min(1.0, max(self.course.step / self.budget.steps, self._share_of_time()))
 
-    def _stopped_by(self) -> StoppedBy | None:
+    def _ended(self) -> Literal["steps", "time"] | None:
         if self.course.step == self.budget.steps:
             return "steps"
-        if self._share_of_time() >= 1:
-            return "time"
-        return "patience" if self.budget.patience and self.course.worse >= self.budget.patience else None
+        return "time" if self._share_of_time() >= 1 else None
 
     def _report(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -135,6 +136,9 @@ class _Fit:
     def _check(self) -> None:
         """Keep these weights if none did better on the validation rows; where there is no such loss, the last ones are the best."""
         loss = self.learner.validate()
+        if loss is not None and not math.isfinite(loss):
+            what = f"{self.name} gives validation rows no finite likelihood at step {self.course.step}"
+            raise FitError(what, hint="lower params.learning_rate")
         self.course.worse += 1
         if loss is None or loss < self.course.best_loss:
             self.best = copy.deepcopy(self.learner.modules["kept"].state_dict())
@@ -179,7 +183,11 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def start_from(network: nn.Module, folder: Path | None) -> None:
-    """Copy the weights of a saved model that have the same name and shape; others, as of a column with a new label, start anew."""
+    """Copy the weights of a saved model that have the same name and shape; others start anew.
+
+    Names count columns and rows count labels, so a column put in between, or a label exchanged for another, takes over what its
+    predecessor at that place had learnt: a start like any other, and a worse one than its own would be.
+    """
     if folder is None:
         return
     saved, own = load_file(folder / NETWORK_FILE), network.state_dict()

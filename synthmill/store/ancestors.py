@@ -1,13 +1,18 @@
-"""Which model a warm start goes on from: the last released one that was fitted on other rows. Told by git, so that every clone agrees."""
+"""Which model a warm start goes on from: the last released one that was fitted on other rows.
+
+Git tells which one that is, so all clones agree on it; one whose state lacks the model starts anew, with a plan of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from synthmill.plan import Ancestor, FindAncestor, Plan
+from synthmill.errors import RunError
+from synthmill.plan import Ancestor, FindAncestor, ModelPlan, Plan
 from synthmill.store.git import Git
+from synthmill.store.models import read_model
 from synthmill.store.state import State
 from synthmill.store.versions import read_releases
 from synthmill.store.workspace import Workspace
@@ -54,6 +59,20 @@ def ancestors(workspace: Workspace, dataset: str) -> FindAncestor:
         return Ancestor(model=link.model, source=link.source) if is_there else None
 
     return find
+
+
+def read_ancestor(state: State, model: ModelPlan, task: str, say: Callable[[str], None]) -> Mapping[str, bytes] | None:
+    """The files that a warm start goes on from, None for a fit that starts anew; RunError where the plan names a model that is gone."""
+    if model.before is None:
+        if model.kin is not None:
+            say(f"{task}: starts anew, state has no released model of other rows to go on from")
+        return None
+    found = read_model(state.model(model.before.model))
+    if found is None:
+        hint = "bring back the state that made it, or take params.warm_start away to start anew"
+        raise RunError(f"the model {model.before.model[:12]} that {task} goes on from is not in state", hint=hint)
+    say(f"{task}: goes on from the model {model.before.model[:12]}, of {found[0].train_rows:,} rows")
+    return found[1]
 
 
 def _links(git: Git, dataset: str, kin: str) -> Iterator[Link]:

@@ -7,6 +7,7 @@ row takes over. Rows are read and written in pieces, so memory is flat.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -36,10 +37,13 @@ def write_slots(
     """The slots of `child` for the assembled rows of the first table in `parents`, whole or not at all; `train` are its joined rows."""
     aside = aside_of(folder)
     with storage_errors(folder):
-        aside.mkdir(parents=True)
-        found = [_write_job(aside, parents, plan, job, child, train, progress) for job in range(len(plan.jobs))]
-        (aside / _INDEX).write_text(json.dumps([asdict(job) for job in found]))
-        publish_folder(aside, folder)
+        try:
+            aside.mkdir(parents=True)
+            found = [_write_job(aside, parents, plan, job, child, train, progress) for job in range(len(plan.jobs))]
+            (aside / _INDEX).write_text(json.dumps([asdict(job) for job in found]))
+            publish_folder(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_slots(folder: Path) -> tuple[JobSlots, ...]:

@@ -1,6 +1,7 @@
 """The training loop: budgets, best weights, and checkpoints from which a fit goes on to the same bytes."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -92,6 +93,40 @@ def test_patience_ends_a_fit():
     report = fit(Line([1.0, 2.0, 2.0, 2.0]), 2000, patience=2)
     assert report.stopped_by == "patience"
     assert report.steps == 3 * 40, "three of forty checks"
+
+
+class Late(Line):
+    """A device that is far behind the host: time is up only once the loss is there."""
+
+    def step(self, number, done):
+        return Waiting(super().step(number, done))
+
+
+class Waiting:
+    def __init__(self, loss):
+        self.loss = loss
+
+    def __radd__(self, total):
+        return Waiting(total + self.loss)
+
+    def __add__(self, other):
+        return Waiting(self.loss + other.loss)
+
+    def __float__(self):
+        time.sleep(0.05)
+        return float(self.loss)
+
+
+def test_a_fit_that_time_ends_while_the_device_catches_up_keeps_its_last_weights():
+    learner = Late()
+    report = fit(learner, 10**9, max_minutes=0.04 / 60)
+    assert report.stopped_by == "time"
+    assert weights(learner)[0].item() != 0
+
+
+def test_a_validation_loss_that_is_not_finite_is_an_error():
+    with pytest.raises(FitError, match="no finite likelihood"):
+        fit(Line([float("nan")]))
 
 
 def test_time_ends_a_fit_and_counts_over_kills():
