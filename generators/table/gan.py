@@ -185,7 +185,8 @@ class _Learner(Learner):
         real = self._blurred(batch, _BLUR * (1 - done))
         games = [game(*scores, _PENALTY) for scores in zip(logits, odds, real, strict=True)]
         is_drawn = ranks >= 0
-        losses = [(torch.stack(of_cells, 1) * is_drawn).sum() / is_drawn.sum() for of_cells in zip(*games, strict=True)]
+        cells = is_drawn.sum().clamp(min=1)
+        losses = [(torch.stack(of_cells, 1) * is_drawn).sum() / cells for of_cells in zip(*games, strict=True)]
         rate = self.params.learning_rate * warm_cosine(done, _WARM_UP)
         for optimizer, lead in zip(self.optimizers, (1.0, _LEAD), strict=True):
             set_rate(optimizer, lead * rate)

@@ -237,7 +237,8 @@ class _Learner(Learner):
         set_rate(self.optimizer, self.params.learning_rate * warm_cosine(done, _WARM_UP))
         with torch.autocast(batch.first.device.type, torch.bfloat16, enabled=batch.first.is_cuda):
             logs = self.network.log_prob(batch, ranks, draw=self.draw, blur=_BLUR * (1 - done))
-        loss = -(logs * (ranks >= 0)).sum() / (ranks >= 0).sum()
+        is_made = ranks >= 0
+        loss = -(logs * is_made).sum() / is_made.sum().clamp(min=1)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)

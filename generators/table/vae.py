@@ -208,7 +208,7 @@ class _Learner(Learner):
             logs, divergence = self.network.bound(batch, ranks, self.draw, blur=_BLUR * (1 - done))
         hidden = ranks >= 0
         free = _FREE * (1 - done)
-        loss = (size * divergence.mean().clamp_min(free) - (logs * hidden).sum()) / hidden.sum()
+        loss = (size * divergence.mean().clamp_min(free) - (logs * hidden).sum()) / hidden.sum().clamp(min=1)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
