@@ -26,10 +26,13 @@ from torch import Tensor, nn
 
 from generators.nets.autoregressive import CellEmbedding, Stacked, features
 from generators.nets.training import Learner, follow, set_rate, warm_cosine
+from synthmill.errors import FitError
 from synthmill.generator import Promise
 
 _ASKING = 0.15  # of epsilon, were it spent alone, goes to counting rows; see synthmill/codecs/private.py
 _ORDERS = (*(1 + x / 5 for x in range(1, 30)), *range(7, 64), 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096)
+MOST_RATE = 0.25  # of a step's sample
+_MOST_NOISE = 2.0**17  # so much that more of it takes nothing off the account
 _CHUNK = 512  # rows of one pass
 _EMA = 0.995
 _WARM_UP = 0.02
@@ -54,17 +57,23 @@ class Mechanism:
 
 
 def asking_noise(promise: Promise) -> float:
-    """How much noise the counts get."""
-    return _least(lambda noise: _epsilon([(noise, 1.0, 1)], promise.delta) <= _ASKING * promise.epsilon)
+    """How much noise the counts get. Raises FitError for an epsilon that no noise keeps."""
+    return _least(lambda noise: _epsilon([(noise, 1.0, 1)], promise.delta) <= _ASKING * promise.epsilon, promise)
 
 
 def calibrate(promise: Promise, *, asking: float, sample_rate: float, steps: int) -> Mechanism:
-    """The least noise with which counts and steps together stay within epsilon."""
+    """The least noise with which counts and steps together stay within epsilon. Raises FitError where none does."""
 
     def mechanism(noise: float) -> Mechanism:
         return Mechanism(asking, noise, sample_rate, steps)
 
-    return mechanism(_least(lambda noise: mechanism(noise).epsilon(promise.delta) <= promise.epsilon))
+    return mechanism(_least(lambda noise: mechanism(noise).epsilon(promise.delta) <= promise.epsilon, promise))
+
+
+def least_epsilon(delta: float) -> float:
+    """What can be promised with endless noise: the account is of finitely many orders, so that even then it can be above zero."""
+    counts, steps = (_epsilon([(_MOST_NOISE, rate, 1)], delta) for rate in (1.0, MOST_RATE))
+    return max(counts / _ASKING, steps)
 
 
 def _epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
@@ -75,10 +84,14 @@ def _epsilon(history: list[tuple[float, float, int]], delta: float) -> float:
     return float(accountant.get_epsilon(delta, alphas=list(_ORDERS)))
 
 
-def _least(suffices: Callable[[float], bool]) -> float:
-    """The least noise that suffices, to a thousandth, from above."""
+def _least(suffices: Callable[[float], bool], promise: Promise) -> float:
+    """The least noise that suffices, to a thousandth, from above; FitError where none does."""
     low, high = 0.0, 1.0
     while not suffices(high):
+        if high >= _MOST_NOISE:
+            what = f"no noise keeps an epsilon of {promise.epsilon:g} with a delta of {promise.delta:g}"
+            least = 1.1 * least_epsilon(promise.delta)
+            raise FitError(what, hint=f"raise params.epsilon to {least:.2g} or more")
         low, high = high, 2 * high
     while high - low > 1e-3 * high:
         middle = (low + high) / 2
@@ -133,7 +146,9 @@ def clipped_sum(network: nn.Module, row_losses: Callable[[], Tensor], bound: flo
     for call, gradient in zip(calls, returned, strict=True):
         own = list(call.layer.parameters(recurse=False))
         scaled = gradient * _by_row(call.layer, factors, gradient.ndim)
-        sums |= zip(own, torch.autograd.grad(call.output, own, scaled, retain_graph=True), strict=True)
+        # a table of labels alone has no curves: a parameter of no entries, which nothing goes through
+        found = torch.autograd.grad(call.output, own, scaled, retain_graph=True, materialize_grads=True)
+        sums |= zip(own, found, strict=True)
     return [sums[parameter] for parameter in network.parameters()], losses.detach()
 
 

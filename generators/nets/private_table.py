@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from generators.nets.autoregressive import Autoregressive, initialise, random_ranks
-from generators.nets.private import Mechanism, PrivateLearner, Secret, asking_noise, calibrate
+from generators.nets.private import MOST_RATE, Mechanism, PrivateLearner, Secret, asking_noise, calibrate
 from generators.nets.tokens import Bins, Vocabulary, row_tokens
 from generators.nets.training import Budget, train
 from synthmill.codecs.private import Counts, ask, make_codec, sensitivity
@@ -24,7 +24,6 @@ _BINS = 64
 _OUTERMOST = 3.0  # normal score; beyond lie a few rows in ten thousand
 PRIVATE_STEPS = 800
 _BATCH = 1024  # rows of a step on average; large ones drown less in noise
-_MOST_RATE = 0.25
 _LEARNING_RATE = 0.02  # ten times that of a fit without noise: few steps have to go far
 
 
@@ -62,12 +61,12 @@ def fit_privately(
         ranks = random_ranks(network.places, len(taken), draw)
         is_made = ranks >= 0
         logs = network.log_prob(tokens.take(taken.to(device)), ranks)
-        return -(logs * is_made).sum(1) / is_made.sum(1)
+        return -(logs * is_made).sum(1) / is_made.sum(1).clamp(min=1)
 
     mechanism = calibrate(
         spending.promise,
         asking=asking,
-        sample_rate=min(_MOST_RATE, _BATCH / rows),
+        sample_rate=min(MOST_RATE, _BATCH / rows),
         steps=spending.steps or PRIVATE_STEPS,
     )
     learner = PrivateLearner(

@@ -16,6 +16,8 @@ from generators.nets.private_table import vocabularies
 from generators.nets.tokens import row_tokens
 from generators.table.llm import LLM
 from synthmill.codecs.table import Part
+from synthmill.columns import Schema
+from synthmill.errors import FitError
 from synthmill.generator import NO_CHECKPOINT, Promise, TrainData
 
 PARTS = (
@@ -150,6 +152,17 @@ def test_the_account_is_that_of_opacus(epsilon):
     assert made.noise > free.noise
 
 
+@pytest.mark.parametrize(("epsilon", "delta"), [(0.005, 1e-6), (0.001, 1e-4), (1e-9, 1e-300)])
+def test_an_epsilon_that_no_noise_keeps_is_refused_and_the_least_is_said(epsilon, delta):
+    def noise(promise):
+        return calibrate(promise, asking=asking_noise(promise), sample_rate=0.25, steps=800)
+
+    with pytest.raises(FitError, match=f"epsilon of {epsilon:g}") as error:
+        noise(Promise(epsilon, delta))
+    least = float(error.value.hint.split()[3])
+    assert noise(Promise(least, delta)).epsilon(delta) <= least
+
+
 def test_a_fit_that_ends_early_spent_less():
     made = calibrate(PROMISE, asking=10.0, sample_rate=0.1, steps=200)
     assert made.epsilon(1e-5, 50) < made.epsilon(1e-5, 100) < made.epsilon(1e-5)
@@ -176,6 +189,17 @@ def test_a_private_fit_keeps_its_promise_and_says_how(tmp_path):
     assert fit(tmp_path, "again")[2] == files
     other = fit(tmp_path, "other", secret=b"t" * 32)[2]
     assert all(other[name] != files[name] for name in ("codec.safetensors", "network.safetensors"))
+
+
+@pytest.mark.parametrize("names", [("city",), ("income",), ("city", "member")])
+def test_few_columns_and_labels_alone_are_learnt(names):
+    """A row whose only column is given teaches nothing, and a table of labels has no curves of numbers."""
+    schema = Schema(columns=tuple(DESCRIBED[name] for name in names))
+    model = LLM(LLM.Params(epsilon=8.0, delta=1e-4, steps=5, width=16))
+    data = TrainData(mixed(300).select(names), schema, secret=b"s" * 32)
+    report = model.fit(data, seed=0, device="cpu", progress=lambda *now: None)
+    assert all(math.isfinite(loss) and loss > 0 for _, loss in report.losses)
+    assert all(weight.isfinite().all() for weight in model._network.parameters())
 
 
 class _Memory:
