@@ -57,7 +57,7 @@ class LooseJobs:
         """Fit the job's model and keep it in memory alone."""
         task = f"fit {job.generator}"
         model = self.model(job)
-        secret = noise_key(self.state, model)
+        secret = noise_key(self.state, model, "cpu")
         before = read_ancestor(self.state, model, task, self.reporter.say)
         work = FitTask(model, self.plan.source.schema_, self.plan.recipe.seed, "cpu", before=before, secret=secret)
         with Inline() as engine:

@@ -27,7 +27,7 @@ from synthmill.fingerprint import fingerprint
 from synthmill.generator import Generator, Params
 from synthmill.measures import evaluator_versions, spelt_out
 from synthmill.meetable import balance_values, named_column, refuse_impossible, refuse_unseen
-from synthmill.privacy import Secret, refuse_leaks, refuse_unstated, stated_values
+from synthmill.privacy import Secret, refuse_leaks, refuse_unstated, stated_values, without_sight_of_ids
 from synthmill.problems import first_problem
 from synthmill.rows import content_hash
 from synthmill.rules import Rules
@@ -35,6 +35,7 @@ from synthmill.spec import Job, Recipe
 
 FORMAT = 1
 _MODEL_PACKAGES = ("numpy", "scikit-learn", "torch")
+_NOISE_PACKAGES = ("opacus", "scipy")  # how much, and which: fits that differ in them must not share their noise
 _BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost-cpu")
 
 
@@ -191,7 +192,7 @@ def make_plan(
     """Resolve a recipe; every mistake that can be known before a fit is a RecipeError here. `children` are resolved already."""
     hashes = {"train": content_hash(train), "a": content_hash(a), "b": content_hash(b)}
     if _is_private(recipe, schema, train):
-        secret = find_secret()
+        secret, schema = find_secret(), without_sight_of_ids(schema)
         hashes = {part: secret.hash(part, found) for part, found in hashes.items()}
     source = SourcePlan(
         fingerprint=fingerprint("source", {**hashes, "schema": schema.model_dump(mode="json")}),
@@ -285,8 +286,12 @@ def _code(job: JobPlan) -> dict[str, Any]:
         "generator": job.generator,
         "version": kind.version,
         "codec": codec,
-        "versions": versions_of(_MODEL_PACKAGES),
+        "versions": _model_versions(is_private=job.is_private),
     }
+
+
+def _model_versions(*, is_private: bool) -> dict[str, str]:
+    return versions_of((*_MODEL_PACKAGES, *(_NOISE_PACKAGES if is_private else ())))
 
 
 def _plan_job(
@@ -336,6 +341,7 @@ def _plan_model(
     recipe: Recipe, job: Job, kind: type[Generator], params: Params, source: SourcePlan, find_ancestor: FindAncestor
 ) -> ModelPlan:
     plain: dict[str, JsonValue] = params.model_dump(mode="json")
+    is_private = kind.promise(params) is not None
     fit_params = {k: v for k, v in plain.items() if k not in kind.Params.sampling_only()}
     made_by = {
         "generator": job.generator,
@@ -348,7 +354,7 @@ def _plan_model(
         "train": source.train,
         "schema": source.schema_.model_dump(mode="json"),
         "seed": recipe.seed,
-        "versions": versions_of(_MODEL_PACKAGES),
+        "versions": _model_versions(is_private=is_private),
     }
     kin = before = None
     if plain.get("warm_start"):
@@ -360,7 +366,7 @@ def _plan_model(
         generator=job.generator,
         params=fit_params,
         trains=kind.trains,
-        is_private=kind.promise(params) is not None,
+        is_private=is_private,
         kin=kin,
         before=before,
     )

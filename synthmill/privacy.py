@@ -44,9 +44,12 @@ class Secret:
         """64 hex digits that nobody without the key can tell from chance, the same ones each time."""
         return hmac.new(self.key, "\0".join(parts).encode(), "sha256").hexdigest()
 
-    def noise_key(self, model: str) -> bytes:
-        """What the noise of one model's fit comes from: so the same fit is made again for nothing, and another one by noise of its own."""
-        return hmac.new(self.key, b"noise\0" + model.encode(), "sha256").digest()
+    def noise_key(self, model: str, device: str) -> bytes:
+        """What the noise of one model's fit comes from: so the same fit is made again for nothing, and another one by noise of its own.
+
+        One on another kind of device is another one: it rounds differently, and the difference of two fits with the same noise has none.
+        """
+        return hmac.new(self.key, f"noise\0{model}\0{device}".encode(), "sha256").digest()
 
 
 def refuse_leaks(
@@ -66,6 +69,9 @@ def refuse_leaks(
         if getattr(params[index], "warm_start", False):
             hint = "each fit spends its epsilon anew: start without the last model"
             raise RecipeError("an epsilon does not go with warm_start", where=f"{where}.warm_start", hint=hint)
+        if getattr(params[index], "max_minutes", None) is not None:
+            hint = "set params.steps: fits that a clock ends differ, and those of one plan share their noise"
+            raise RecipeError("an epsilon does not go with max_minutes", where=f"{where}.max_minutes", hint=hint)
     if recipe.accept.copies_of_train == "reject":
         hint = "count, the default: which rows are left out would tell what train holds"
         raise RecipeError("an epsilon does not go with rejecting copies", where="accept.copies_of_train", hint=hint)
@@ -85,6 +91,12 @@ def _refuse_undescribed(recipe: Recipe, schema: Schema) -> None:
             where="source.columns",
             hint=f"for example {missing[0]}: {{bounds: [0, 100]}}, or values: [...], from what is publicly known",
         )
+
+
+def without_sight_of_ids(schema: Schema) -> Schema:
+    """The schema with what rows alone say of ids, that some are missing, left out: made ids never are."""
+    columns = (c.model_copy(update={"nullable": False}) if c.kind == "id" else c for c in schema)
+    return schema.model_copy(update={"columns": tuple(columns)})
 
 
 def stated_values(column: Column, where: str) -> list[object]:

@@ -152,7 +152,7 @@ class Run:
             checkpoint = FileCheckpoint(self.state.checkpoint(model.fingerprint), every_s).opened()
             if step := checkpoint.step:
                 self.reporter.say(f"{task}: going on from step {step:,}")
-            secret = noise_key(self.state, model)
+            secret = noise_key(self.state, model, engine.device)
             work = FitTask(model, plan.source.schema_, plan.recipe.seed, engine.device, checkpoint, before, secret)
             fitted = engine.fit(work, self._train(plan), FitWords(self.reporter, task, step), self.should_stop)
             receipt = write_model(

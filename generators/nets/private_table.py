@@ -34,7 +34,6 @@ class Spending:
     promise: Promise
     max_grad_norm: float
     steps: int | None = None
-    max_minutes: float | None = None
 
 
 def fit_privately(
@@ -78,8 +77,7 @@ def fit_privately(
         max_grad_norm=spending.max_grad_norm,
         learning_rate=_LEARNING_RATE,
     )
-    budget = Budget(mechanism.steps, spending.max_minutes)
-    report = train(learner, budget, name="table/llm", progress=progress, checkpoint=checkpoint)
+    report = train(learner, Budget(mechanism.steps), name="table/llm", progress=progress, checkpoint=checkpoint)
     privacy = _privacy(mechanism, spending.promise.delta, report.steps)
     kept = learner.average
     return codec, kept, FitReport(report.steps, report.stopped_by, report.losses, privacy)

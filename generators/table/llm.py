@@ -143,7 +143,7 @@ class LLM(TableGenerator):
         """The same network under differential privacy; `batch`, `learning_rate` and `dropout` are for fits without."""
         params, promise = self.params, self.promise(self.params)
         assert promise is not None
-        spending = Spending(promise, params.max_grad_norm, params.steps, params.max_minutes)
+        spending = Spending(promise, params.max_grad_norm, params.steps)
         self._codec, self._network, report = fit_privately(
             data,
             spending,

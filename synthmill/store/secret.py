@@ -25,9 +25,9 @@ def read_secret(state: State) -> Secret:
     return secret
 
 
-def noise_key(state: State, model: ModelPlan) -> bytes | None:
-    """What the noise of a model comes from; None for one that promises no privacy."""
-    return read_secret(state).noise_key(model.fingerprint) if model.is_private else None
+def noise_key(state: State, model: ModelPlan, device: str) -> bytes | None:
+    """What the noise of a model fitted on `device`, cpu or cuda, comes from; None for one that promises no privacy."""
+    return read_secret(state).noise_key(model.fingerprint, device) if model.is_private else None
 
 
 def _draw(state: State) -> None:

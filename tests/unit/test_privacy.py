@@ -3,6 +3,7 @@
 import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import pyarrow as pa
 import pytest
@@ -41,6 +42,7 @@ def plan(*jobs, schema=DESCRIBED, train=TRAIN, secret=SECRET, **changes):
         ([{}], {"accept": {"copies_of_train": "reject"}}, "accept.copies_of_train", "rejecting copies"),
         ([{}], {"release": {"include_real": True}}, "release.include_real", "real rows"),
         ([{"params": {"epsilon": 1.0, "delta": 0.01}}], {}, "jobs.0.params.delta", "a whole row"),
+        ([{"params": {"epsilon": 1.0, "max_minutes": 1.0}}], {}, "jobs.0.params.max_minutes", "max_minutes"),
         ([{"params": {"epsilon": 0.0}}], {}, "jobs.0.params", "epsilon"),
         ([{"balance": "age"}], {}, "jobs.0.balance", "without its values"),
         ([{"where": {"city": {"is": "Bonn"}}}], {}, "jobs.0.where.city", "not in its domain"),
@@ -122,10 +124,31 @@ def test_the_secret_is_drawn_once_and_for_its_owner_alone(tmp_path):
 def test_noise_is_of_one_model_in_one_state(tmp_path):
     here, there = State(tmp_path / "here"), State(tmp_path / "there")
     one, other = plan().models[0], plan({"params": {"epsilon": 2.0}}).models[0]
-    keys = [noise_key(here, one), noise_key(here, other), noise_key(there, one)]
-    assert len(set(keys)) == 3
-    assert noise_key(here, one) == keys[0]
-    assert noise_key(here, plan({"params": {}}).models[0]) is None
+    keys = [noise_key(here, one, "cpu"), noise_key(here, other, "cpu"), noise_key(there, one, "cpu")]
+    assert len({*keys, noise_key(here, one, "cuda")}) == 4
+    assert noise_key(here, one, "cpu") == keys[0]
+    assert noise_key(here, plan({"params": {}}).models[0], "cpu") is None
+
+
+def test_another_version_of_what_makes_noise_is_another_private_model(monkeypatch):
+    def models():
+        return plan().models[0].fingerprint, plan({"params": {}}).models[0].fingerprint
+
+    private, public = models()
+    for package in ("opacus", "scipy"):
+        with monkeypatch.context() as patch:
+            patch.setattr("synthmill.plan.version", lambda name, own=package: "0" if name == own else version(name))
+            assert models()[0] != private
+            assert models()[1] == public
+
+
+def test_whether_ids_are_missing_is_not_seen():
+    source = {"path": "mixed.csv", "columns": {"since": {"kind": "id"}}}
+    ids = Column(name="since", kind="id", dtype="int64", nullable=True)
+    schema = DESCRIBED.model_copy(update={"columns": (*DESCRIBED.columns[:4], ids)})
+    train = TRAIN.set_column(4, "since", pa.array([None, *range(499)], pa.int64()))
+    assert not plan(schema=schema, train=train, source=source).released["since"].nullable
+    assert plan({"params": {}}, schema=schema, train=train, source=source).released["since"].nullable
 
 
 def spent(epsilon, delta):
