@@ -106,7 +106,7 @@ def _refuse_inexact(job: Job, joined: Schema) -> None:
         raise RecipeError(f"{job.generator} makes {kind.modality}, the source is {joined.modality}", where="jobs.0")
     if lost := [name for name in context_names(joined) if name not in kind.exact_conditions(joined, params)]:
         what = f"{job.generator} does not keep {lost[0]} as it is given, so it cannot make children"
-        raise RecipeError(what, where="jobs.0", hint="table/llm and table/trees do")
+        raise RecipeError(what, where="jobs.0", hint="all built-in generators of tables do")
 
 
 def _released(child: RealChild, made: Schema, reference: str) -> Schema:

@@ -28,7 +28,7 @@ Family = Literal["gan", "vae", "diffusion", "llm", "rnn", "trees"]
 class Params(BaseModel):
     """A generator's parameters: frozen, typed, unknown keys are errors. Mark what only sampling reads with `sampling()`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def parse(cls, plain: Mapping[str, JsonValue]) -> Self:

@@ -26,8 +26,11 @@ class FitWords:
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
         """See FitProgress."""
-        left = (time.monotonic() - self.started) / max(step - self.before, 1) * (steps - step)
-        self.reporter.progress(self.task, step, steps, f"loss {loss:.4g}, {duration(left)} left")
+        words = f"loss {loss:.4g}"
+        if step > self.before:  # an earlier run's steps say nothing of this machine
+            left = (time.monotonic() - self.started) / (step - self.before) * (steps - step)
+            words += f", {duration(left)} left"
+        self.reporter.progress(self.task, step, steps, words)
 
 
 def generate_words(progress: Progress) -> str:

@@ -25,6 +25,7 @@ _ROWS_PER_ATOM = 8
 _ATOM_SHARE = 0.02  # elsewhere, what at least 2 % of the rows share is an atom
 _KNOTS = 512
 _DECIMALS = 12
+_FEW_LOST = 50  # numbers that may become one another for the sake of another far below them
 _LARGEST = 1e300  # beyond, differences overflow
 
 Numbers = NDArray[np.float64 | np.int64]
@@ -53,6 +54,7 @@ class NumberColumn:
         common = counts >= max(_ATOM_SHARE * len(cells), _ROWS_PER_ATOM)
         lowest, highest = distinct[0].item(), distinct[-1].item()
         step = _step(distinct) if numbers.dtype == np.int64 else _decimals(distinct)
+        _refuse_far_out(column, distinct, lowest, is_few)
         offsets, scores = _quantiles(_offsets(distinct, lowest, step), counts)
         atoms = distinct if is_few else distinct[common]
         return cls(column, atoms, lowest, highest, step, offsets, scores, is_few, cells.null_count > 0)
@@ -167,6 +169,15 @@ def _decimals(distinct: Numbers) -> int:
         if largest < 2**53 / 10**decimals and np.array_equal(np.round(distinct, decimals), distinct)
     )
     return next(fitting, -1)
+
+
+def _refuse_far_out(column: Column, distinct: Numbers, lowest: float | int, is_few: bool) -> None:
+    """Beside a double that is too far below the others, such as a fill value of -1e36, these have no digits left."""
+    if distinct.dtype == np.int64 or is_few:
+        return
+    lost = len(distinct) - len(np.unique(lowest + (distinct - lowest)))
+    if lost > max(_FEW_LOST, len(distinct) // 2):
+        refuse(column, lost, f"a number so far below the others that {lost} of these cannot be told apart")
 
 
 def _offsets(numbers: Numbers, lowest: float | int, step: int) -> NDArray[np.float64]:

@@ -155,6 +155,14 @@ def test_infinite_numbers_are_refused(cell: float) -> None:
         TableCodec.fit(*one("number", "double", [1.0, cell]))
 
 
+def test_a_fill_value_far_below_all_others_is_refused_and_not_learnt() -> None:
+    """Beside -1e36 the distance of 15.1 from the lowest number has no digits of 15.1."""
+    column = Column(name="t", kind="number", dtype="double")
+    cells = pa.array([-9.96921e36, *(15 + np.arange(400) / 37)])
+    with pytest.raises(SourceError, match="so far below the others that 399 of these cannot be told apart"):
+        TableCodec.fit(pa.table({"t": cells}), Schema(columns=(column,)))
+
+
 def test_nan_is_missing() -> None:
     table, schema = one("number", "double", [1.0, float("nan"), 2.0])
     codec = TableCodec.fit(table, schema)
