@@ -1,7 +1,8 @@
 """Recipes that promise differential privacy, and what they may not ask for: whatever would be read off the rows without noise.
 
-What is left outside of the promise is listed in `OUTSIDE`, for manifest, card and report. Fingerprints of a private plan depend on the
-source through a secret of the workspace: a plain hash in a manifest would tell who knows all rows but one whether that one is there.
+The promise is of data/ alone. What is outside of it is listed in `OUTSIDE`, for manifest, card and report. Fingerprints of a private
+plan depend on the source through a secret of the workspace: a plain hash in a manifest would tell who knows all rows but one whether
+that one is there.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from synthmill.spec import Recipe
 
 OUTSIDE = (
     "scores and metrics, and whether a gate let the release through",
-    "report.html and report.json",
-    "the hash of the source file in dvc.lock",
+    "report.html, report.json and README.md",
+    "of manifest.json: sizes and hashes of these three files, and the gates of an override",
+    "the hashes in dvc.lock, of the source file and of the released folder",
 )
 
 

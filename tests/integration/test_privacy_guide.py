@@ -50,6 +50,9 @@ def test_the_manifest_has_the_account(workspace):
     assert model["steps"] == 20
     assert set(model["noise_multipliers"]) == {"counts", "gradients"}
     assert "scores" in privacy["outside"][0]
+    beside = {file["path"] for file in found["files"] if not file["path"].startswith("data/")} - {"croissant.json"}
+    assert beside
+    assert all(name in privacy["outside"][1] for name in beside)
     assert found["level"] == "statistical"
     assert "copies_of_train" not in found["jobs"][0]["strata"][0]
 
