@@ -356,6 +356,18 @@ def test_a_fit_that_diverges_says_so(key):
 
 
 @each
+@pytest.mark.parametrize("column", ["colour", "shade"])
+def test_one_column_is_learnt_in_batches_that_have_nothing_but_given_cells(key, column):
+    """With one row a batch, half of the batches teach nothing."""
+    source = people()
+    one = TrainData(source.table.select([column]), Schema(columns=(source.schema[column],)))
+    model, report = fit(key, one, **TINY | {"steps": 40, "batch": 1})
+    assert np.isfinite([loss for _, loss in report.losses]).all()
+    cells = model.sample(request(4_096)).table[column]
+    assert cells.null_count < len(cells)
+
+
+@each
 def test_a_fit_ends_in_time_and_says_so(key):
     by_steps(key)
     _, report = fit(key, people(), **TINY | {"steps": 10**6, "max_minutes": 0.003})
