@@ -1,5 +1,6 @@
 """What a user gets: the wheel's content, the public names, the examples, the pinned versions."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -21,22 +22,32 @@ PINNED = {
 }
 
 
+def tracked():
+    """Files that git knows, and that are still there."""
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [name for name in names if (ROOT / name).is_file()]
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
+    """Built from a copy: setuptools packs again what an earlier build has left in build/."""
     folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in tracked():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
     # Without isolation nothing is downloaded; setuptools comes with the environment.
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, "."]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as file:
         return set(file.namelist())
 
 
 def test_the_wheel_holds_every_module_and_template_and_nothing_else(wheel):
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
     packages = ("synthmill/", "generators/", "evaluators/", "flows/")
-    wanted = {name for name in tracked if name.startswith(packages)}
+    wanted = {name for name in tracked() if name.startswith(packages)}
     assert {name for name in wheel if ".dist-info/" not in name} == wanted
 
 
