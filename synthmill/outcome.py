@@ -42,6 +42,9 @@ class ChildScored(Scored):
     rows: int
 
 
+Scored.model_rebuild()  # it names ChildScored, which is one; without this, heirs in other modules are never complete
+
+
 class Outcome(Scored):
     """The result of a run. `version` is None until it is released; `path` is where the dataset lies now."""
 

@@ -184,10 +184,13 @@ def test_ctrl_c_leaves_nothing(folder, tmp_path):
     assert not (tmp_path / "report").exists()
 
 
-def peak_bytes(run, folder):
-    """The largest resident size of the command and its children together, as samples show it."""
+def peak_bytes(run, folder, said):
+    """The largest resident size of the command and its children together, as samples show it; what it says goes into a file."""
     peak = 0
-    with subprocess.Popen(run, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with (
+        said.open("w") as stderr,
+        subprocess.Popen(run, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr) as process,
+    ):
         own = psutil.Process(process.pid)
         while process.poll() is None:
             try:
@@ -195,7 +198,7 @@ def peak_bytes(run, folder):
                 process.wait(0.1)
             except (psutil.NoSuchProcess, subprocess.TimeoutExpired):
                 continue
-    assert process.returncode == 0
+    assert process.returncode == 0, said.read_text()
     return peak
 
 
@@ -207,7 +210,9 @@ def test_two_million_rows_take_the_memory_of_twenty_thousand(folder, tmp_path):
             for _ in range(times):
                 writer.write_table(table)
     peaks = {
-        name: peak_bytes(command(tmp_path / f"{name}.csv", *REAL, *CHEAP, "--out", tmp_path / "report"), folder)
+        name: peak_bytes(
+            command(tmp_path / f"{name}.csv", *REAL, *CHEAP, "--out", tmp_path / "report"), folder, tmp_path / "said"
+        )
         for name in sizes
     }
     assert json.loads((tmp_path / "report/report.json").read_text())["rows"] == 2_000_000
