@@ -7,7 +7,6 @@ here couplings under the labels. All of it is trained at once on the plain evide
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from torch import Tensor, nn
 
 from generators.nets.convolution import Decoder, Encoder, pyramid
 from generators.nets.coupling import CouplingFlow
+from generators.nets.learners import AveragedLearner
 from generators.nets.pixels import PixelLevels, scale
-from generators.nets.training import Budget, Learner, follow, set_rate, train, warm_cosine
+from generators.nets.training import Budget, train
 from synthmill.codecs.image import ImageCodec, Images, Shape
 from synthmill.columns import Schema
 from synthmill.errors import RecipeError, SourceError
@@ -46,7 +46,7 @@ from synthmill.seeds import derive, normals, uniforms
 
 _SMALLEST, _LARGEST = 8, 64  # pixels a side
 _WIDTH, _CONTEXT, _HIDDEN, _COUPLINGS = 32, 32, 128, 4
-_BATCH, _EMA = 64, 0.995  # rows of a step, and the moving average of the weights that is kept
+_BATCH = 64  # rows of a step
 _WARM_UP = 0.04  # share of the fit until the learning rate is whole
 _PHASE_IN = 0.2  # share of the fit over which the prior's term is phased in, lest the latent is never used
 _LABELS, _LATENT, _PIXELS = range(3)  # the steps of a candidate's randomness
@@ -269,30 +269,17 @@ def _placed(network: _Network, device: str) -> _Network:
     return network.to(device=device, memory_format=order)
 
 
-class _Learner(Learner):
-    """AdamW with a warm-up and a cosine decay; the moving average of the weights is kept."""
-
+class _Learner(AveragedLearner[_Network]):
     def __init__(self, network: _Network, images: Images, learning_rate: float, draw: torch.Generator) -> None:
-        self.network, self.average, self.draw = network, copy.deepcopy(network), draw
-        self.modules = {"network": network, "kept": self.average}
+        super().__init__(network, draw, learning_rate=learning_rate, warm_up=_WARM_UP)
         self.pixels, self.labels = images.pixels.to(draw.device), images.labels.to(draw.device)
-        self.learning_rate = learning_rate
-        self.optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), fused=True)
-        self.optimizers = (self.optimizer,)
 
-    def step(self, number: int, done: float) -> Tensor:
-        """One batch; returns its loss, in nats a pixel."""
+    def loss(self, done: float) -> Tensor:
+        """Nats a pixel."""
         rows = torch.randint(len(self.pixels), (_BATCH,), generator=self.draw, device=self.draw.device)
         noise = torch.randn(_BATCH, self.network.latent, generator=self.draw, device=self.draw.device)
         bound = self.network.bound(self.pixels[rows], self.labels[rows], noise, weight=min(1.0, done / _PHASE_IN))
-        loss = bound.mean() / self.pixels[0].numel()
-        set_rate(self.optimizer, self.learning_rate * warm_cosine(done, _WARM_UP))
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        follow(self.average, self.network, number, _EMA)
-        return loss.detach()
+        return bound.mean() / self.pixels[0].numel()
 
 
 def _check_size(shape: Shape) -> None:

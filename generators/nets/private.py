@@ -25,7 +25,8 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 
 from generators.nets.autoregressive import CellEmbedding, Stacked, features
-from generators.nets.training import Learner, follow, set_rate, warm_cosine
+from generators.nets.learners import follow, set_rate, warm_cosine
+from generators.nets.training import Learner
 from synthmill.errors import FitError
 from synthmill.generator import Promise
 

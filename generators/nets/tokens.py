@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from synthmill.codecs.table import Part
+from synthmill.codecs.table import Part, TableCodec
 
 _BINS = 1024  # at most, of a column
 _ROWS_PER_BIN = 8
@@ -224,6 +225,13 @@ def row_tokens(words: Sequence[Vocabulary], codes: Tensor, values: Tensor) -> Ro
         of_tokens = torch.tensor(word.scores, dtype=torch.float64)[first[:, j]]
         columns.append(torch.where(first[:, j] < word.codes, of_tokens, values[:, j].double()))
     return RowTokens(first, fine, torch.stack(columns, 1).float())
+
+
+def read_tokens(codec: TableCodec, table: pa.Table) -> tuple[tuple[Vocabulary, ...], RowTokens]:
+    """Train's vocabularies and rows. What the codec gave, several times as large, is forgotten here."""
+    encoded = codec.encode(table)
+    words = vocabularies(codec.parts, encoded.codes, encoded.values)
+    return words, row_tokens(words, encoded.codes, encoded.values).packed()
 
 
 def _pairs(words: Sequence[Vocabulary], codes: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor]]:

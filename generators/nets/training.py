@@ -14,11 +14,10 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from synthmill.errors import FitError
@@ -26,10 +25,7 @@ from synthmill.generator import Checkpoint, FitProgress, FitReport
 
 REPORT_EVERY = 20
 """Steps between two reports, which are the only places where the host waits for the device."""
-NETWORK_FILE = "network.safetensors"
-"""Where a generator saves its weights, so that a warm start finds them."""
 _CHECKS = 40  # against the validation rows, in a whole fit
-_HELD = (50, 20_000)  # validation rows: a tenth, within these bounds
 
 StoppedBy = Literal["steps", "patience", "time"]
 
@@ -177,45 +173,3 @@ class _Fit:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-# what learners share --------------------------------------------------------------------------------------------------
-
-
-def start_from(network: nn.Module, folder: Path | None) -> None:
-    """Copy the weights of a saved model that have the same name and shape; others start anew.
-
-    Names count columns and rows count labels, so a column put in between, or a label exchanged for another, takes over what its
-    predecessor at that place had learnt: a start like any other, and a worse one than its own would be.
-    """
-    if folder is None:
-        return
-    saved, own = load_file(folder / NETWORK_FILE), network.state_dict()
-    fitting = {name: weight for name, weight in saved.items() if name in own and own[name].shape == weight.shape}
-    network.load_state_dict(fitting, strict=False)
-
-
-def split(rows: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Numbers of the rows to learn from and of the validation rows: all in both where there are too few to split."""
-    low, high = _HELD
-    held = min(max(rows // 10, low), high, rows // 4)
-    order = torch.randperm(rows, generator=draw, device=draw.device)
-    return (order[held:], order[:held]) if held else (order, order)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The learning rate of all groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def warm_cosine(done: float, warm_up: float) -> float:
-    """The learning rate as a share of its peak: up in the first `warm_up` of the fit, then down to zero by a cosine."""
-    return done / warm_up if done < warm_up else 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, number: int, decay: float) -> None:
-    """Move the exponential moving average of the weights by one step; short at first, so that the start is soon forgotten."""
-    kept = min(decay, (1 + number) / (10 + number))
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - kept)

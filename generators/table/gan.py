@@ -15,23 +15,21 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
-from typing import Self
+from collections.abc import Mapping
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from generators.nets.adversarial import Noise, Players, flat_from_tensors, flat_vocabularies, game, initialise
 from generators.nets.autoregressive import random_ranks
-from generators.nets.given import encode_given, keep_given
-from generators.nets.table import TableGenerator
+from generators.nets.learners import WARM_UP, bf16, follow, set_rate, split, warm_cosine
+from generators.nets.table import NetworkGenerator, NetworkParams
 from generators.nets.tokens import RowTokens, row_tokens, to_tensors
-from generators.nets.training import NETWORK_FILE, Budget, Learner, follow, set_rate, split, train, warm_cosine
+from generators.nets.training import Learner
 from synthmill import generator as contract
 from synthmill import seeds
-from synthmill.codecs.table import EncodedTable, TableCodec
+from synthmill.codecs.table import TableCodec
 from synthmill.columns import Schema
 from synthmill.generator import (
     NO_CHECKPOINT,
@@ -39,45 +37,33 @@ from synthmill.generator import (
     Cost,
     FitProgress,
     FitReport,
-    Sampled,
     SampleRequest,
     TrainData,
-    sampling,
 )
 
 _BLUR = 1 / 32  # of the bins: standard deviation of the real tokens that both are shown, falling to zero
 _PENALTY = 0.05
 _LEAD = 4.0  # the critic's learning rate to the generator's: it has to follow
-_EMA = 0.995  # of the weights that are kept
-_WARM_UP = 0.02  # share of the steps
-_PATIENCE = 10  # checks without a better one
 _BETAS = (0.0, 0.99)  # no momentum: the other player moves
 
 
-class GAN(TableGenerator):
+class GAN(NetworkGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "gan"
     version = 1
 
-    class Params(contract.Params):
+    class Params(NetworkParams):
         """`width` is the dial of capacity, `steps` that of time."""
 
-        steps: int | None = Field(None, ge=1, description="optimizer steps at most; by default from the rows of train")
-        max_minutes: float | None = Field(
-            None, gt=0, description="the fit ends by then; its bytes then follow the clock"
-        )
         width: int = Field(128, ge=8, description="units of a hidden layer, of each column and player")
         bins: int = Field(
             64, ge=2, le=1024, description="of a column's numbers; what many rows share has one of its own"
         )
         dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training, of both players")
-        batch: int = Field(256, ge=1, description="rows of an optimizer step")
-        learning_rate: float = Field(2e-3, gt=0)
-        temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
 
     params: GAN.Params
-    _players: Players
+    _network: Players
 
     @classmethod
     def memory_bytes(cls, source: Schema, params: contract.Params) -> int:
@@ -91,7 +77,7 @@ class GAN(TableGenerator):
     def cost(cls, source: Schema, train_rows: int, params: contract.Params) -> Cost:
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default networks."""
         assert isinstance(params, cls.Params)
-        steps = params.steps or _default_steps(train_rows)
+        steps = params.steps or cls.default_steps(train_rows)
         fit_s = min(0.004 * len(source) * steps, 60 * (params.max_minutes or math.inf))
         return Cost(fit_s=fit_s, rows_per_s=2e5 / len(source))
 
@@ -113,51 +99,19 @@ class GAN(TableGenerator):
         initialise(players, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(players.to(device), rows, self.params, draw)
-        self._players = learner.average
-        budget = Budget(self.params.steps or _default_steps(data.table.num_rows), self.params.max_minutes, _PATIENCE)
-        return train(learner, budget, name=self.key(), progress=progress, checkpoint=checkpoint)
+        return self._train(learner, data, progress, checkpoint)
 
-    @torch.inference_mode()
-    def sample(self, request: SampleRequest) -> Sampled:
-        """All candidates asked for; given cells come back as they were given."""
-        device = next(self._players.parameters()).device
-        codes, values, seen = encode_given(self._codec, request)
-        given = row_tokens(self._players.words, codes, values).to(device)
-        noise = Noise(tokens=self._uniforms(request, 0, device), within=self._uniforms(request, 1, device))
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            codes, values = self._players.sample(given, seen.to(device), noise, self.params.temperature)
-        made = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
-        exact = self.exact_conditions(self._codec.schema, self.params)
-        return Sampled(keep_given(made, request, exact), request.candidates)
+    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        given = row_tokens(self._network.words, codes, values).to(seen.device)
+        tokens, within = (self._uniforms(request, step, seen.device) for step in range(2))
+        return self._network.sample(given, seen, Noise(tokens=tokens, within=within), self.params.temperature)
 
-    def _uniforms(self, request: SampleRequest, step: int, device: torch.device) -> Tensor:
-        """Each step number of synthmill.seeds is drawn from once."""
-        draws = seeds.uniforms(request.key, request.candidates, step, len(self._codec.parts))
-        return torch.from_numpy(draws).to(device)
+    def _bins(self) -> dict[str, Tensor]:
+        return to_tensors(self._network.words)
 
-    def save(self, folder: Path) -> None:
-        """The codec, `bins.safetensors` and `network.safetensors`."""
-        self._codec.save(folder)
-        save_file(to_tensors(self._players.words), folder / "bins.safetensors")
-        weights = {name: weight.contiguous().cpu() for name, weight in self._players.state_dict().items()}
-        save_file(weights, folder / NETWORK_FILE)
-
-    @classmethod
-    def load(cls, folder: Path, params: contract.Params, *, device: str) -> Self:
-        """Read what `save` wrote."""
-        assert isinstance(params, GAN.Params)
-        model = cls(params)
-        model._codec = TableCodec.load(folder)
-        words = flat_from_tensors(model._codec.parts, load_file(folder / "bins.safetensors"))
-        model._players = Players(words, width=params.width, dropout=params.dropout)
-        model._players.load_state_dict(load_file(folder / NETWORK_FILE))
-        model._players.to(device)
-        return model
-
-
-def _default_steps(rows: int) -> int:
-    """At batches of 256 about 16 epochs, within bounds; small tables overfit before the end and stop by patience."""
-    return min(10_000, max(600, rows // 16))
+    def _built(self, bins: Mapping[str, Tensor]) -> Players:
+        words = flat_from_tensors(self._codec.parts, bins)
+        return Players(words, width=self.params.width, dropout=self.params.dropout)
 
 
 class _Learner(Learner):
@@ -179,7 +133,7 @@ class _Learner(Learner):
         size, device = min(self.params.batch, len(self.train)), self.players.places.device
         batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
         ranks = random_ranks(self.players.places, size, self.draw)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with bf16(device):
             logits = self.players.generator(batch, ranks, self.draw)
             odds = self.players.critic(batch, ranks, self.draw)
         real = self._blurred(batch, _BLUR * (1 - done))
@@ -187,7 +141,7 @@ class _Learner(Learner):
         is_drawn = ranks >= 0
         cells = is_drawn.sum().clamp(min=1)
         losses = [(torch.stack(of_cells, 1) * is_drawn).sum() / cells for of_cells in zip(*games, strict=True)]
-        rate = self.params.learning_rate * warm_cosine(done, _WARM_UP)
+        rate = self.params.learning_rate * warm_cosine(done, WARM_UP)
         for optimizer, lead in zip(self.optimizers, (1.0, _LEAD), strict=True):
             set_rate(optimizer, lead * rate)
             optimizer.zero_grad()
@@ -195,7 +149,7 @@ class _Learner(Learner):
         for player, optimizer in zip((self.players.generator, self.players.critic), self.optimizers, strict=True):
             nn.utils.clip_grad_norm_(player.parameters(), 1.0)
             optimizer.step()
-        follow(self.average, self.players, number, _EMA)
+        follow(self.average, self.players, number)
         return losses[0].detach()
 
     def _blurred(self, batch: RowTokens, blur: float) -> list[Tensor]:

@@ -10,36 +10,28 @@ whose network the decoder is (generators/nets/autoregressive.py).
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Self
+from collections.abc import Mapping, Sequence
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from generators.nets.autoregressive import Uniforms, random_ranks
-from generators.nets.given import encode_given, keep_given
-from generators.nets.table import TableGenerator
-from generators.nets.tokens import RowTokens, Vocabulary, from_tensors, row_tokens, to_tensors, vocabularies
-from generators.nets.training import (
-    NETWORK_FILE,
-    Budget,
-    Learner,
-    follow,
-    set_rate,
-    split,
-    start_from,
-    train,
-    warm_cosine,
+from generators.nets.learners import AveragedLearner, bf16, split, start_from
+from generators.nets.table import NetworkGenerator, WarmParams
+from generators.nets.tokens import (
+    RowTokens,
+    Vocabulary,
+    from_tensors,
+    read_tokens,
+    row_tokens,
+    to_tensors,
 )
 from generators.nets.vaeac import Noise, Vaeac, initialised
 from synthmill import generator as contract
 from synthmill import seeds
-from synthmill.codecs.table import EncodedTable, TableCodec
+from synthmill.codecs.table import TableCodec
 from synthmill.columns import Schema
 from synthmill.generator import (
     NO_CHECKPOINT,
@@ -47,42 +39,27 @@ from synthmill.generator import (
     Cost,
     FitProgress,
     FitReport,
-    Sampled,
     SampleRequest,
     TrainData,
-    sampling,
 )
 
 _BLUR = 1 / 64  # of the ranks, half a coarse bin: standard deviation of the bins to be predicted, falling to zero
 _FREE = 2.0  # nats a row that the latent may hold unpunished, falling to zero, lest the decoder learns to do without it
-_EMA = 0.995  # of the weights that are kept
-_WARM_UP = 0.02  # share of the fit until the learning rate is whole
-_PATIENCE = 10  # checks without a better one
-_BINS_FILE = "bins.safetensors"
 
 
-class VAE(TableGenerator):
+class VAE(NetworkGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "vae"
     version = 3
 
-    class Params(contract.Params):
+    class Params(WarmParams):
         """`width` is the dial of capacity, `steps` that of time."""
 
-        steps: int | None = Field(None, ge=1, description="optimizer steps at most; by default from the rows of train")
-        max_minutes: float | None = Field(
-            None, gt=0, description="the fit ends by then; its bytes then follow the clock"
-        )
         width: int = Field(128, ge=8, description="units of a hidden layer, of each column")
         depth: int = Field(1, ge=1, description="residual blocks of each column")
         latent: int = Field(8, ge=2, description="dimensions of the latent space")
         dropout: float = Field(0.5, ge=0, lt=1, description="share of the decoder's units dropped in training")
-        batch: int = Field(256, ge=1, description="rows of an optimizer step")
-        learning_rate: float = Field(2e-3, gt=0)
-        weight_decay: float = Field(0.01, ge=0)
-        warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
-        temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
 
     params: VAE.Params
     _network: Vaeac
@@ -100,7 +77,7 @@ class VAE(TableGenerator):
     def cost(cls, source: Schema, train_rows: int, params: contract.Params) -> Cost:
         """As measured on Adult (15 columns) and Magic (11 columns, numbers) with the default network."""
         assert isinstance(params, cls.Params)
-        steps = params.steps or _default_steps(train_rows)
+        steps = params.steps or cls.default_steps(train_rows)
         fit_s = min(0.0045 * len(source) * steps, 60 * (params.max_minutes or math.inf))
         return Cost(fit_s=fit_s, rows_per_s=2.0e5 / len(source))
 
@@ -115,63 +92,25 @@ class VAE(TableGenerator):
     ) -> FitReport:
         """Maximise the evidence lower bound of the columns after a random set of given ones."""
         self._codec = TableCodec.fit(data.table, data.schema)
-        words, rows = _read(self._codec, data)
+        words, rows = read_tokens(self._codec, data.table)
         network = _network(words, self.params, seeds.derive(seed, "weights"))
         start_from(network, data.before)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(network.to(device), rows.to(device), self.params, draw)
-        self._network = learner.average
-        steps = self.params.steps or _default_steps(data.table.num_rows) // (1 if data.before is None else 2)
-        budget = Budget(steps, self.params.max_minutes, _PATIENCE)
-        return train(learner, budget, name="table/vae", progress=progress, checkpoint=checkpoint)
+        return self._train(learner, data, progress, checkpoint)
 
-    @torch.inference_mode()
-    def sample(self, request: SampleRequest) -> Sampled:
-        """All candidates asked for; given cells come back as they were given."""
-        device = next(self._network.parameters()).device
-        codes, values, seen = encode_given(self._codec, request)
-        given = row_tokens(self._network.decoder.words, codes, values).to(device)
-        noise = self._noise(request, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            codes, values = self._network.sample(given, seen.to(device), noise, temperature=self.params.temperature)
-        made = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
-        exact = self.exact_conditions(self._codec.schema, self.params)
-        return Sampled(keep_given(made, request, exact), request.candidates)
+    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        given = row_tokens(self._network.decoder.words, codes, values).to(seen.device)
+        uniforms = Uniforms(*(self._uniforms(request, step, seen.device) for step in range(3)))
+        latents = torch.from_numpy(seeds.normals(request.key, request.candidates, 3, self.params.latent))
+        noise = Noise(uniforms, latents.to(seen.device, torch.float32))
+        return self._network.sample(given, seen, noise, temperature=self.params.temperature)
 
-    def _noise(self, request: SampleRequest, device: torch.device) -> Noise:
-        """Each step number of synthmill.seeds is drawn from once."""
-        key, candidates, parts = request.key, request.candidates, len(self._codec.parts)
-        first, fine, within = (
-            torch.from_numpy(seeds.uniforms(key, candidates, step, parts)).to(device) for step in range(3)
-        )
-        latents = torch.from_numpy(seeds.normals(key, candidates, 3, self.params.latent))
-        return Noise(Uniforms(first, fine, within), latents.to(device, torch.float32))
+    def _bins(self) -> dict[str, Tensor]:
+        return to_tensors(self._network.decoder.words)
 
-    def save(self, folder: Path) -> None:
-        """The codec, bins and network."""
-        self._codec.save(folder)
-        save_file(to_tensors(self._network.decoder.words), folder / _BINS_FILE)
-        weights = {name: weight.contiguous().cpu() for name, weight in self._network.state_dict().items()}
-        save_file(weights, folder / NETWORK_FILE)
-
-    @classmethod
-    def load(cls, folder: Path, params: contract.Params, *, device: str) -> Self:
-        """Read what `save` wrote."""
-        assert isinstance(params, VAE.Params)
-        model = cls(params)
-        model._codec = TableCodec.load(folder)
-        words = from_tensors(model._codec.parts, load_file(folder / _BINS_FILE))
-        model._network = _network(words, params, seed=0)
-        model._network.load_state_dict(load_file(folder / NETWORK_FILE))
-        model._network.to(device)
-        return model
-
-
-def _read(codec: TableCodec, data: TrainData) -> tuple[tuple[Vocabulary, ...], RowTokens]:
-    """Train's vocabularies and rows. What the codec gave, several times as large, is forgotten here."""
-    encoded = codec.encode(data.table)
-    words = vocabularies(codec.parts, encoded.codes, encoded.values)
-    return words, row_tokens(words, encoded.codes, encoded.values).packed()
+    def _built(self, bins: Mapping[str, Tensor]) -> Vaeac:
+        return _network(from_tensors(self._codec.parts, bins), self.params, seed=0)
 
 
 def _network(words: Sequence[Vocabulary], params: VAE.Params, seed: int) -> Vaeac:
@@ -180,47 +119,28 @@ def _network(words: Sequence[Vocabulary], params: VAE.Params, seed: int) -> Vaea
     )
 
 
-def _default_steps(rows: int) -> int:
-    """At batches of 256 about 16 epochs, within bounds; small tables overfit before the end and stop by patience."""
-    return min(10_000, max(600, rows // 16))
-
-
-class _Learner(Learner):
-    """AdamW with a warm-up and a cosine decay; the moving average of the weights is kept."""
-
+class _Learner(AveragedLearner[Vaeac]):
     def __init__(self, network: Vaeac, rows: RowTokens, params: VAE.Params, draw: torch.Generator) -> None:
-        self.network, self.average, self.params, self.draw = network, copy.deepcopy(network), params, draw
-        self.modules = {"network": network, "kept": self.average}
+        super().__init__(network, draw, learning_rate=params.learning_rate, weight_decay=params.weight_decay)
+        self.batch = params.batch
         train, held = split(len(rows), draw)
         self.train, self.held = rows.take(train), rows.take(held)
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), betas=(0.9, 0.99), weight_decay=params.weight_decay, fused=True
-        )
-        self.optimizers = (self.optimizer,)
 
-    def step(self, number: int, done: float) -> Tensor:
-        """One batch; returns its loss, in nats a column."""
-        size, device = min(self.params.batch, len(self.train)), self.draw.device
-        batch = self.train.take(torch.randint(len(self.train), (size,), generator=self.draw, device=device))
+    def loss(self, done: float) -> Tensor:
+        """Nats a column."""
+        batch = self.train.take(self.choose(len(self.train), self.batch))
         ranks = random_ranks(self.network.places, len(batch), self.draw)
-        set_rate(self.optimizer, self.params.learning_rate * warm_cosine(done, _WARM_UP))
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with bf16(self.draw.device):
             logs, divergence = self.network.bound(batch, ranks, self.draw, blur=_BLUR * (1 - done))
         hidden = ranks >= 0
-        free = _FREE * (1 - done)
-        loss = (size * divergence.mean().clamp_min(free) - (logs * hidden).sum()) / hidden.sum().clamp(min=1)
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        follow(self.average, self.network, number, _EMA)
-        return loss.detach()
+        held = divergence.mean().clamp_min(_FREE * (1 - done))
+        return (len(batch) * held - (logs * hidden).sum()) / hidden.sum().clamp(min=1)
 
     def validate(self) -> float:
         """Nats a validation row, with no column given: the bound at the same draws of latents each time."""
         places, draw = self.average.places, torch.Generator(self.draw.device).manual_seed(0)
         bounds = []
-        for rows in torch.split(torch.arange(len(self.held), device=places.device), self.params.batch):
+        for rows in torch.split(torch.arange(len(self.held), device=places.device), self.batch):
             ranks = places.expand(len(rows), -1)
             logs, divergence = self.average.bound(self.held.take(rows), ranks, draw, trains=False)
             bounds.append(divergence - logs.sum(1))

@@ -8,7 +8,8 @@ import torch
 from support.checkpoints import Killed, Memory
 from torch import nn
 
-from generators.nets.training import Budget, Learner, follow, set_rate, split, train, warm_cosine
+from generators.nets.learners import follow, set_rate, split, warm_cosine
+from generators.nets.training import Budget, Learner, train
 from synthmill.errors import FitError
 from synthmill.generator import NO_CHECKPOINT
 
