@@ -32,7 +32,7 @@ def flat_vocabularies(parts: Sequence[Part], codes: Tensor, values: Tensor, bins
     def of_part(j: int, part: Part) -> Vocabulary:
         if part.free is None:
             return Vocabulary(part, None)
-        return Vocabulary(part, FlatBins.fit(values[codes[:, j] == part.free, j], bins, keeps_spikes=True))
+        return Vocabulary(part, FlatBins.fit(values[codes[:, j] == part.free, j], bins, part.flats))
 
     return tuple(of_part(j, part) for j, part in enumerate(parts))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from generators.nets.mixture import Mixture
+from generators.nets.mixture import PEAKS, Mixture
 from generators.nets.tokens import RowTokens, Vocabulary
 
 _CURVE_WAVES = 16  # cosines of the curves that numbers enter by
@@ -110,6 +110,8 @@ class Autoregressive(nn.Module):
     """p(column | columns before it), for all columns at once, or drawn from one after the other.
 
     `places` (parts,) is the order in which columns are made unless they are given: labels before numbers, few tokens before many.
+    The peaks of a number's mixture move with the numbers seen, each along a line of its own: that alone follows one number from another
+    to three digits, which hidden units and embeddings do not.
     """
 
     places: Tensor
@@ -128,6 +130,7 @@ class Autoregressive(nn.Module):
         self.mixtures = nn.ModuleDict(
             {str(j): Mixture(word.bounds, width) for j, word in enumerate(words) if word.is_ordered}
         )
+        self.lines = Stacked(len(words), len(words), PEAKS)
         self.refined = nn.ModuleDict({j: nn.Linear(width, width) for j in bins})
         self.coarse = nn.ModuleDict({j: nn.Embedding(words[int(j)].size, width) for j in bins})
         self.fine = nn.ModuleDict({j: nn.Linear(width, _WAVES) for j in bins})
@@ -156,23 +159,28 @@ class Autoregressive(nn.Module):
         for block in self.blocks:
             x = block(x, draw)
         hidden = _dropped(F.silu(_normed(x)), self.dropout, draw)
-        return torch.stack([self._log_part(j, hidden[j], rows, draw, blur) for j in range(len(self.words))], 1)
+        with torch.autocast(sees.device.type, enabled=False):  # numbers keep their digits
+            shifts = self.lines((sees * rows.scores[:, None]).transpose(0, 1))  # (parts, rows, peaks)
+        logs = [self._log_part(j, hidden[j], shifts[j], rows, draw, blur) for j in range(len(self.words))]
+        return torch.stack(logs, 1)
 
-    def _log_part(self, j: int, hidden: Tensor, rows: RowTokens, draw: torch.Generator | None, blur: float) -> Tensor:
+    def _log_part(
+        self, j: int, hidden: Tensor, shift: Tensor, rows: RowTokens, draw: torch.Generator | None, blur: float
+    ) -> Tensor:
         first, fine, word = rows.first[:, j], rows.fine[:, j], self.words[j]
         if draw is not None and word.bins is not None:
             normals = torch.randn(len(first), generator=draw, device=first.device)
             first, fine = word.blurred(first, fine, blur * normals)
-        shape = self._shape(j, hidden)
+        shape = self._shape(j, hidden, shift)
         log = -F.cross_entropy(self._first_logits(j, hidden, shape), first, reduction="none")
         if word.bins is None:
             return log
         log_fine = -F.cross_entropy(self._fine_logits(j, hidden, shape, first), fine, reduction="none")
         return log + log_fine * (first >= word.codes)
 
-    def _shape(self, j: int, hidden: Tensor) -> Tensor:
+    def _shape(self, j: int, hidden: Tensor, shift: Tensor) -> Tensor:
         """Of part `j`'s mixture, (rows, 3 peaks); nothing for labels, (rows, 0)."""
-        return self._mixture(j)(hidden) if self.words[j].is_ordered else hidden[:, :0]
+        return self._mixture(j)(hidden, shift) if self.words[j].is_ordered else hidden[:, :0]
 
     def _first_logits(self, j: int, hidden: Tensor, shape: Tensor) -> Tensor:
         """Of part `j`'s tokens: a number's are moved by the mixture."""
@@ -209,13 +217,16 @@ class Autoregressive(nn.Module):
         if beside is not None:
             context = context + beside
         made: dict[int, tuple[Tensor, Tensor]] = {}
+        known = given.scores * seen
         for j in self.order:
             word, x = self.words[j], self.entry.of(j, context)
             for block in self.blocks:
                 assert isinstance(block, Block)
                 x = block.of(j, x)
             hidden = F.silu(_normed(x))
-            shape = self._shape(j, hidden)
+            with torch.autocast(seen.device.type, enabled=False):
+                shift = self.lines.of(j, known)
+            shape = self._shape(j, hidden, shift)
             logits = self._first_logits(j, hidden, shape)
             if temperature != 1:  # of densities: where train is sparse a bin is likely for being wide
                 log_widths = word.log_widths.to(logits.device)
@@ -227,6 +238,7 @@ class Autoregressive(nn.Module):
             made[j] = word.cells(first, fine, noise.within[:, j])
             scores = torch.tensor(word.scores, device=first.device)[first] + made[j][1].float()
             context = context + self.cells.of(j, first, scores) * ~seen[:, j, None]
+            known[:, j] = torch.where(seen[:, j], known[:, j], scores)
         all_codes, all_values = zip(*(made[j] for j in range(len(self.words))), strict=True)
         return torch.stack(all_codes, 1), torch.stack(all_values, 1)
 
@@ -239,9 +251,9 @@ class Autoregressive(nn.Module):
 
 
 def initialise(network: Autoregressive, generator: torch.Generator) -> None:
-    """Normal weights from `generator` alone: variance 1 / fan-in, a quarter of it for heads, so that they start nearly even."""
+    """Normal weights from `generator` alone: variance 1 / fan-in, a quarter of it for heads, so that they start even; lines start level."""
     for name, weight in network.named_parameters():
-        if name.endswith("bias"):
+        if name.endswith("bias") or name.startswith("lines."):
             nn.init.zeros_(weight)
         elif name.startswith("cells."):
             nn.init.normal_(weight, std=0.3, generator=generator)

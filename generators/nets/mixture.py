@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_PEAKS = 6
+PEAKS = 6
+"""Of one column's mixture."""
 _PRECISION = 0.7  # log of one over the scale that peaks start with
 _WIDEST = 5.0  # how far the log scale may go from there
 
@@ -17,19 +18,19 @@ class Mixture(nn.Module):
     Discretised as in Salimans, Karpathy, Chen and Kingma, "PixelCNN++" (ICLR 2017): a sharp peak takes few parameters, wherever it lies.
     """
 
-    means: Tensor  # (_PEAKS,), where they start
+    means: Tensor  # (peaks,), where they start
     bounds: Tensor  # (coarse, fine + 1), the scores between bins; atoms are coarse bins without fine ones
 
     def __init__(self, bounds: Tensor, width: int) -> None:
         super().__init__()
-        self.shape = nn.Linear(width, 3 * _PEAKS)
-        self.register_buffer("means", torch.linspace(-1.5, 1.5, _PEAKS), persistent=False)
+        self.shape = nn.Linear(width, 3 * PEAKS)
+        self.register_buffer("means", torch.linspace(-1.5, 1.5, PEAKS), persistent=False)
         self.register_buffer("bounds", bounds.float(), persistent=False)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """The shape of the mixture, (rows, 3 peaks)."""
+    def forward(self, hidden: Tensor, shift: Tensor) -> Tensor:
+        """The shape of the mixture, (rows, 3 peaks), from the hidden vectors and how far its peaks are moved, (rows, peaks)."""
         shape: Tensor = self.shape(hidden)
-        return shape.float()
+        return shape.float() + F.pad(shift, (PEAKS, PEAKS))
 
     def log_coarse(self, shape: Tensor) -> Tensor:
         """Log share of each coarse bin: (rows, coarse)."""

@@ -139,7 +139,7 @@ def clipped_sum(network: nn.Module, row_losses: Callable[[], Tensor], bound: flo
     with _watched(network) as calls:
         losses = row_losses()
     outputs = [call.output for call in calls]
-    returned = torch.autograd.grad(losses.sum(), outputs, retain_graph=True)
+    returned = torch.autograd.grad(losses.sum(), outputs, retain_graph=True, materialize_grads=True)
     squares = sum(squared_norms(c.layer, c.inputs, g) for c, g in zip(calls, returned, strict=True))
     assert isinstance(squares, Tensor)
     factors = (bound / squares.sqrt().clamp_min(1e-12)).clamp(max=1.0)  # (rows,)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from generators.nets.given import encode_given, keep_given
 from generators.nets.learners import NETWORK_FILE, PATIENCE, bf16, save_weights
+from generators.nets.refiner import LEAST_ROWS, MOST_ROWS, Cells, Refiner, only
 from generators.nets.training import Budget, Learner, train
 from synthmill import generator as contract
 from synthmill import seeds
@@ -32,6 +40,8 @@ from synthmill.generator import (
 )
 
 _BINS_FILE = "bins.safetensors"
+_REFINING = 0.2  # of `max_minutes`
+_CHUNK = 128  # rows that are redrawn together
 
 
 class TableGenerator(Generator):
@@ -69,12 +79,16 @@ class TableGenerator(Generator):
 
 
 class NetworkParams(contract.Params):
-    """What the fits of all networks take, and `temperature`. `steps` is the dial of time."""
+    """What the fits of all networks take, and how they are sampled. `steps` is the dial of time."""
 
     steps: int | None = Field(None, ge=1, description="optimizer steps at most; by default from the rows of train")
     max_minutes: float | None = Field(None, gt=0, description="the fit ends by then; its bytes then follow the clock")
     batch: int = Field(256, ge=1, description="rows of an optimizer step")
     learning_rate: float = Field(2e-3, gt=0)
+    refine: bool = Field(
+        True, description="also fit trees that tell train from proposals, by which rows are redrawn; from 1,000 rows on"
+    )
+    tries: int = sampling(8, ge=1, le=64, description="proposals for a row at most; 1 takes the first, which is faster")
     temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
 
 
@@ -85,6 +99,22 @@ class WarmParams(NetworkParams):
     warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
 
 
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The noise of some candidates under a key; each step number of synthmill.seeds is drawn from once."""
+
+    key: int
+    candidates: NDArray[np.int64]
+
+    def uniforms(self, step: int, size: int, device: torch.device) -> Tensor:
+        """(candidates, size), float64, in the open interval (0, 1)."""
+        return torch.from_numpy(seeds.uniforms(self.key, self.candidates, step, size)).to(device)
+
+    def normals(self, step: int, size: int, device: torch.device) -> Tensor:
+        """(candidates, size), float32."""
+        return torch.from_numpy(seeds.normals(self.key, self.candidates, step, size)).to(device, torch.float32)
+
+
 class NetworkGenerator(TableGenerator):
     """A TableGenerator with one network: what its file adds is the network, the learner and the noise."""
 
@@ -92,45 +122,109 @@ class NetworkGenerator(TableGenerator):
 
     params: NetworkParams
     _network: nn.Module
+    _refiner: Refiner | None = None
 
     @classmethod
     def default_steps(cls, rows: int) -> int:
         """At batches of 256 about 16 epochs, within bounds; small tables overfit before the end and stop by patience."""
         return min(10_000, max(600, rows // 16))
 
-    def _train(self, learner: Learner, data: TrainData, progress: FitProgress, checkpoint: Checkpoint) -> FitReport:
-        """The learner's kept network becomes this generator's."""
+    def _train(
+        self, learner: Learner, data: TrainData, seed: int, progress: FitProgress, checkpoint: Checkpoint
+    ) -> FitReport:
+        """The learner's kept network becomes this generator's, and trees are fitted to what it proposes."""
         self._network = learner.modules["kept"]
         steps = self.params.steps or self.default_steps(data.table.num_rows) // (1 if data.before is None else 2)
-        budget = Budget(steps, self.params.max_minutes, PATIENCE)
-        return train(learner, budget, name=self.key(), progress=progress, checkpoint=checkpoint)
+        minutes = self.params.max_minutes
+        if minutes is not None and self.params.refine:
+            minutes *= 1 - _REFINING
+        budget = Budget(steps, minutes, PATIENCE)
+        report = train(learner, budget, name=self.key(), progress=progress, checkpoint=checkpoint)
+        if self.params.refine and data.table.num_rows >= LEAST_ROWS:
+            self._refine(data.table, seed, lambda: progress(report.steps, report.steps, report.losses[-1][1]))
+        return report
+
+    @torch.inference_mode()
+    def _refine(self, table: pa.Table, seed: int, progress: Callable[[], None]) -> None:
+        """A kill here costs little: the same trees grow again."""
+        started = time.monotonic()
+        left = 60 * _REFINING * (self.params.max_minutes or math.inf)
+
+        def is_late(share: float) -> bool:
+            progress()
+            return time.monotonic() > started + share * left
+
+        rows = np.random.default_rng(seed).permutation(table.num_rows)[:MOST_ROWS]
+        encoded = self._codec.encode(table.take(pa.array(np.sort(rows))))
+        self._refiner = Refiner.fit(
+            self._codec.parts,
+            (encoded.codes, encoded.values),
+            self._proposals(seeds.derive(seed, "proposals"), lambda: is_late(0.3)),
+            seed=seeds.derive(seed, "refiner") % 2**31,
+            on_round=lambda: is_late(0.7),
+        )
+
+    def _proposals(self, key: int, is_late: Callable[[], bool]) -> Iterator[Cells]:
+        """Rows as sampling makes them by default: a model does not depend on what only sampling reads."""
+        defaults = {name: type(self.params).model_fields[name].default for name in self.params.sampling_only()}
+        proposer = type(self)(self.params.model_copy(update=defaults))
+        proposer._codec, proposer._network = self._codec, self._network
+        device = next(self._network.parameters()).device
+        shape = (self.micro_batch, len(self._codec.parts))
+        codes, values = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape)
+        seen = torch.zeros(shape, dtype=torch.bool, device=device)
+        for first in itertools.count(0, self.micro_batch):
+            if is_late():
+                return
+            with bf16(device):
+                yield proposer._draw(Draws(key, np.arange(first, first + self.micro_batch)), codes, values, seen)
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
         """All candidates asked for; given cells come back as they were given."""
         device = next(self._network.parameters()).device
         codes, values, seen = encode_given(self._codec, request)
+        draws, given = Draws(request.key, request.candidates), (codes, values)
         with bf16(device):
-            codes, values = self._draw(request, codes, values, seen.to(device))
-        made = self._codec.decode(EncodedTable(codes, values), key=request.key, candidates=request.candidates)
+            made = self._draw(draws, *given, seen.to(device))
+            if self._refiner is not None:
+                made = self._redrawn(self._refiner, draws, given, seen, made)
+        table = self._codec.decode(EncodedTable(*made), key=request.key, candidates=request.candidates)
         exact = self.exact_conditions(self._codec.schema, self.params)
-        return Sampled(keep_given(made, request, exact), request.candidates)
+        return Sampled(keep_given(table, request, exact), request.candidates)
+
+    def _redrawn(self, refiner: Refiner, draws: Draws, given: Cells, seen: Tensor, made: Cells) -> Cells:
+        """`made`, with every row proposed anew until one is taken, `tries` times at most."""
+        codes, values = (cells.cpu() for cells in made)
+        waiting = np.arange(len(codes))
+        for attempt in range(1, self.params.tries):
+            rows = torch.from_numpy(waiting)
+            proposed = [torch.where(seen, old, new)[rows] for old, new in zip(given, (codes, values), strict=True)]
+            chances = Draws(seeds.derive(draws.key, "taken", attempt), draws.candidates[waiting])
+            taken = refiner.takes((proposed[0], proposed[1]), chances.uniforms(0, 1, rows.device)[:, 0].numpy())
+            waiting = waiting[~taken]
+            if not len(waiting):
+                break
+            key = seeds.derive(draws.key, "attempt", attempt)
+            for chunk in _chunks(waiting):
+                rows = torch.from_numpy(chunk)
+                again = Draws(key, draws.candidates[chunk])
+                new_codes, new_values = self._draw(again, *only(given, rows), seen[rows].to(made[0].device))
+                codes[rows], values[rows] = new_codes.cpu(), new_values.cpu()
+        return codes, values
 
     @abstractmethod
-    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes and values of all cells, (rows, parts) each, given those that are `seen`; only `seen` is on the device."""
-
-    def _uniforms(self, request: SampleRequest, step: int, device: torch.device) -> Tensor:
-        """(rows, parts), float64. Each step number of synthmill.seeds is drawn from once."""
-        draws = seeds.uniforms(request.key, request.candidates, step, len(self._codec.parts))
-        return torch.from_numpy(draws).to(device)
+    def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> Cells:
+        """Codes and values of all cells, given those that are `seen`, (rows, parts) each; only `seen` is on the device."""
 
     def save(self, folder: Path) -> None:
-        """The codec, the bins of numbers where the network has some, and the network's weights."""
+        """The codec, the bins of numbers where the network has some, the network's weights, and the trees."""
         self._codec.save(folder)
         if bins := self._bins():
             save_file(bins, folder / _BINS_FILE)
         save_weights(self._network, folder)
+        if self._refiner is not None:
+            self._refiner.save(folder)
 
     def _bins(self) -> dict[str, Tensor]:
         """What the network has to know of train's numbers beside the codec."""
@@ -145,8 +239,16 @@ class NetworkGenerator(TableGenerator):
         model._network = model._built(load_file(path) if path.exists() else {})
         model._network.load_state_dict(load_file(folder / NETWORK_FILE))
         model._network.to(device)
+        model._refiner = Refiner.load(folder, model._codec.parts)
         return model
 
     @abstractmethod
     def _built(self, bins: Mapping[str, Tensor]) -> nn.Module:
         """The network for the codec and what `_bins` gave, whatever its weights."""
+
+
+def _chunks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """In pieces of one size, the last one filled up, so that a row's bits do not depend on how many others are redrawn."""
+    for first in range(0, len(rows), _CHUNK):
+        chunk = rows[first : first + _CHUNK]
+        yield np.concatenate([chunk, np.full(_CHUNK - len(chunk), chunk[0])])

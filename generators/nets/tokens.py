@@ -1,7 +1,7 @@
 """Rows of TableCodec as value tokens: a code, or for the numbers that are no atoms a coarse bin and then a fine one within it.
 
-Bins hold about the same number of train rows each, a handful at least. A number is drawn evenly between its bin's bounds, so that none
-stands for a single row; a number that a handful of rows share has a bin of its own, and comes out as that number.
+Bins hold about the same number of train rows each, a handful at least. A score is drawn evenly between its bin's bounds, so that none
+stands for a single row; a number that far more rows share than its neighbours has a bin of its own, and comes out as that number.
 """
 
 from __future__ import annotations
@@ -33,20 +33,26 @@ class Bins:
     high: Tensor  # (bins,), float64: and end
 
     @classmethod
-    def fit(cls, scores: Tensor, most: int = _BINS, *, keeps_spikes: bool = False) -> Self:
+    def fit(cls, scores: Tensor, most: int = _BINS, flats: Sequence[tuple[float, float]] = ()) -> Self:
         """Cut halfway between distinct scores, near even quantiles, into `most` at most; `scores` (rows,), at least one.
 
-        With `keeps_spikes` a score that fills a bin has it for itself; bins beside it may then hold few rows, and there be twice `most`.
+        Each of `flats` (see codecs.table.Part) is a bin of its own, whose draws are its middle; bins next to it may hold few rows.
         """
         distinct, counts = torch.unique(scores.double(), return_counts=True)
+        starts, stops = torch.tensor([(-math.inf, -math.inf), *flats], dtype=torch.float64).T.contiguous()
+        place = torch.searchsorted(starts, distinct, right=True) - 1
+        is_flat = distinct < stops[place]
+        bottoms, tops = torch.where(is_flat, starts[place], distinct), torch.where(is_flat, stops[place], distinct)
         quota = max(_ROWS_PER_BIN, math.ceil(len(scores) / most))
-        ends = _ends(counts.tolist(), quota, keeps_spikes)
-        lasts = torch.tensor(ends)
+        lasts = torch.tensor(_ends(counts.tolist(), is_flat.tolist(), quota))
         firsts = torch.cat([torch.zeros(1, dtype=torch.int64), lasts[:-1] + 1])
-        edges = (distinct[lasts[:-1]] + distinct[firsts[1:]]) / 2
+        before, after = lasts[:-1], firsts[1:]
+        halfway = (tops[before] + bottoms[after]) / 2
+        at_flat = torch.where(is_flat[before], tops[before], bottoms[after])
+        edges = torch.where(is_flat[before] == is_flat[after], halfway, at_flat)
         low, high = torch.cat([distinct[:1], edges]), torch.cat([edges, distinct[-1:]])
-        is_spike = (firsts == lasts) & (counts[firsts] >= min(quota, len(scores)))
-        return cls(edges, torch.where(is_spike, distinct[firsts], low), torch.where(is_spike, distinct[lasts], high))
+        alone, own = is_flat[firsts], distinct[firsts]
+        return cls(edges, torch.where(alone, own, low), torch.where(alone, own, high))
 
     def __len__(self) -> int:
         return len(self.low)
@@ -79,18 +85,20 @@ class Bins:
         return low + uniforms * (high - low)
 
 
-def _ends(counts: Sequence[int], quota: int, keeps_spikes: bool) -> list[int]:
-    """The last distinct score of each bin: one is closed as soon as it holds `quota` rows; what is left joins the last."""
+def _ends(counts: Sequence[int], is_flat: Sequence[bool], quota: int) -> list[int]:
+    """The last distinct score of each bin: it ends as soon as it holds `quota` rows, and around flats; what is left joins it."""
     ends, held = [], 0
-    for index, count in enumerate(counts):
-        if keeps_spikes and held and count >= quota:
+    for index, (count, flat) in enumerate(zip(counts, is_flat, strict=True)):
+        if flat and held:
             ends.append(index - 1)
             held = 0
         held += count
-        if held >= quota:
+        if flat or held >= quota:
             ends.append(index)
             held = 0
-    return [*(ends if keeps_spikes and held else ends[:-1]), len(counts) - 1]
+    if held and ends and not is_flat[ends[-1]]:
+        ends.pop()
+    return [*(end for end in ends if end < len(counts) - 1), len(counts) - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +134,7 @@ class Vocabulary:
         """Which tokens lie in order: coarse bins, or the atoms of a column of them."""
         if self.bins is not None:
             return slice(self.codes, self.size)
-        has_missing = (
-            self.is_ordered and self.part.scores[-1] <= self.part.scores[-2]
-        )  # its score is 0, the last atom's above
+        has_missing = self.part.missing is not None
         return slice(0, self.size - has_missing if self.is_ordered else 0)
 
     @property
@@ -210,9 +216,7 @@ class RowTokens:
 def vocabularies(parts: Sequence[Part], codes: Tensor, values: Tensor) -> tuple[Vocabulary, ...]:
     """One for each part, with bins of the train rows `codes` and `values` (rows, parts)."""
     return tuple(
-        Vocabulary(
-            part, None if part.free is None else Bins.fit(values[codes[:, j] == part.free, j], keeps_spikes=True)
-        )
+        Vocabulary(part, None if part.free is None else Bins.fit(values[codes[:, j] == part.free, j], flats=part.flats))
         for j, part in enumerate(parts)
     )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -21,7 +20,7 @@ from torch import Tensor
 from generators.nets.denoiser import Rows, initialise
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
 from generators.nets.mixed_diffusion import MixedDiffusion, Noise
-from generators.nets.table import NetworkGenerator, WarmParams
+from generators.nets.table import Draws, NetworkGenerator, WarmParams
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.table import TableCodec
@@ -32,7 +31,6 @@ from synthmill.generator import (
     Cost,
     FitProgress,
     FitReport,
-    SampleRequest,
     TrainData,
     sampling,
 )
@@ -45,11 +43,15 @@ class Diffusion(NetworkGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "diffusion"
-    version = 1
+    version = 2
 
     class Params(WarmParams):
         """`steps` and `width` are the dials of a fit, `evaluations` that of sampling."""
 
+        refine: bool = Field(
+            False,
+            description="redraw rows by trees that tell train from proposals; each proposal takes its evaluations",
+        )
         width: int = Field(256, ge=8, description="units of a hidden layer; half of it in the network of each code")
         depth: int = Field(3, ge=1, description="residual blocks that denoise numbers")
         dropout: float = Field(0.5, ge=0, lt=1, description="share of units dropped in training on codes")
@@ -98,20 +100,17 @@ class Diffusion(NetworkGenerator):
         nothing = torch.zeros_like(encoded.codes, dtype=torch.bool)
         rows = network.to(device).rows(encoded.codes, encoded.values, nothing)
         learner = _Learner(network, rows, self.params, draw)
-        return self._train(learner, data, progress, checkpoint)
+        return self._train(learner, data, seed, progress, checkpoint)
 
-    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        course, noise = self._network.course(self.params.evaluations), self._noise(request, seen.device)
+    def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        course, noise = self._network.course(self.params.evaluations), self._noise(draws, seen.device)
         given = codes.to(seen.device), values.to(seen.device)
         return self._network.sample(given, seen, noise, course, self.params.temperature)
 
-    def _noise(self, request: SampleRequest, device: torch.device) -> Noise:
-        def normals(step: int) -> Tensor:
-            draws = seeds.normals(request.key, request.candidates, step, len(self._network.numbers))
-            return torch.from_numpy(draws.astype(np.float32)).to(device)
-
-        codes = self._uniforms(request, 0, device).float()
-        return Noise(codes, starts=normals(1), scores=normals(2))
+    def _noise(self, draws: Draws, device: torch.device) -> Noise:
+        numbers = len(self._network.numbers)
+        starts, scores = (draws.normals(step, numbers, device) for step in (1, 2))
+        return Noise(draws.uniforms(0, len(self._codec.parts), device).float(), starts=starts, scores=scores)
 
     def _built(self, bins: Mapping[str, Tensor]) -> MixedDiffusion:
         return _network(self._codec, self.params)

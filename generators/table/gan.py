@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from generators.nets.adversarial import Noise, Players, flat_from_tensors, flat_vocabularies, game, initialise
 from generators.nets.autoregressive import random_ranks
 from generators.nets.learners import WARM_UP, bf16, follow, set_rate, split, warm_cosine
-from generators.nets.table import NetworkGenerator, NetworkParams
+from generators.nets.table import Draws, NetworkGenerator, NetworkParams
 from generators.nets.tokens import RowTokens, row_tokens, to_tensors
 from generators.nets.training import Learner
 from synthmill import generator as contract
@@ -37,7 +37,6 @@ from synthmill.generator import (
     Cost,
     FitProgress,
     FitReport,
-    SampleRequest,
     TrainData,
 )
 
@@ -51,7 +50,7 @@ class GAN(NetworkGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "gan"
-    version = 1
+    version = 2
 
     class Params(NetworkParams):
         """`width` is the dial of capacity, `steps` that of time."""
@@ -99,11 +98,11 @@ class GAN(NetworkGenerator):
         initialise(players, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(players.to(device), rows, self.params, draw)
-        return self._train(learner, data, progress, checkpoint)
+        return self._train(learner, data, seed, progress, checkpoint)
 
-    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         given = row_tokens(self._network.words, codes, values).to(seen.device)
-        tokens, within = (self._uniforms(request, step, seen.device) for step in range(2))
+        tokens, within = (draws.uniforms(step, seen.shape[1], seen.device) for step in range(2))
         return self._network.sample(given, seen, Noise(tokens=tokens, within=within), self.params.temperature)
 
     def _bins(self) -> dict[str, Tensor]:

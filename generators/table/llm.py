@@ -21,7 +21,7 @@ from torch import Tensor
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
 from generators.nets.private_table import PRIVATE_STEPS, Spending, fit_privately
-from generators.nets.table import NetworkGenerator, WarmParams
+from generators.nets.table import Draws, NetworkGenerator, WarmParams
 from generators.nets.tokens import (
     RowTokens,
     Vocabulary,
@@ -41,7 +41,6 @@ from synthmill.generator import (
     FitProgress,
     FitReport,
     Promise,
-    SampleRequest,
     TrainData,
     sampling,
 )
@@ -53,7 +52,7 @@ class LLM(NetworkGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "llm"
-    version = 3
+    version = 4
 
     class Params(WarmParams):
         """`width` is the dial of capacity, `steps` that of time."""
@@ -121,7 +120,7 @@ class LLM(NetworkGenerator):
         start_from(network, data.before)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(network.to(device), rows.to(device), self.params, draw)
-        return self._train(learner, data, progress, checkpoint)
+        return self._train(learner, data, seed, progress, checkpoint)
 
     def _fit_privately(self, data: TrainData, device: str, progress: FitProgress, checkpoint: Checkpoint) -> FitReport:
         """The same network under differential privacy; `batch`, `learning_rate` and `dropout` are for fits without."""
@@ -138,9 +137,9 @@ class LLM(NetworkGenerator):
         )
         return report
 
-    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         given = row_tokens(self._network.words, codes, values).to(seen.device)
-        noise = Uniforms(*(self._uniforms(request, step, seen.device) for step in range(3)))
+        noise = Uniforms(*(draws.uniforms(step, seen.shape[1], seen.device) for step in range(3)))
         return self._network.sample(given, seen, noise, temperature=self.params.temperature, top_p=self.params.top_p)
 
     def _bins(self) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from generators.nets.autoregressive import Uniforms, random_ranks
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
-from generators.nets.table import NetworkGenerator, WarmParams
+from generators.nets.table import Draws, NetworkGenerator, WarmParams
 from generators.nets.tokens import (
     RowTokens,
     Vocabulary,
@@ -39,7 +39,6 @@ from synthmill.generator import (
     Cost,
     FitProgress,
     FitReport,
-    SampleRequest,
     TrainData,
 )
 
@@ -51,7 +50,7 @@ class VAE(NetworkGenerator):
     """Mixed tables: any columns can be given exactly, ids are made anew."""
 
     family = "vae"
-    version = 3
+    version = 4
 
     class Params(WarmParams):
         """`width` is the dial of capacity, `steps` that of time."""
@@ -97,13 +96,12 @@ class VAE(NetworkGenerator):
         start_from(network, data.before)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(network.to(device), rows.to(device), self.params, draw)
-        return self._train(learner, data, progress, checkpoint)
+        return self._train(learner, data, seed, progress, checkpoint)
 
-    def _draw(self, request: SampleRequest, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         given = row_tokens(self._network.decoder.words, codes, values).to(seen.device)
-        uniforms = Uniforms(*(self._uniforms(request, step, seen.device) for step in range(3)))
-        latents = torch.from_numpy(seeds.normals(request.key, request.candidates, 3, self.params.latent))
-        noise = Noise(uniforms, latents.to(seen.device, torch.float32))
+        uniforms = Uniforms(*(draws.uniforms(step, seen.shape[1], seen.device) for step in range(3)))
+        noise = Noise(uniforms, draws.normals(3, self.params.latent, seen.device))
         return self._network.sample(given, seen, noise, temperature=self.params.temperature)
 
     def _bins(self) -> dict[str, Tensor]:

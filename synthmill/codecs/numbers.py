@@ -15,15 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from synthmill.codecs.cells import Cells, Json, refuse, storage
+from synthmill.codecs.quantiles import QuantileMap
 from synthmill.columns import Column
 
 FEW = 128  # a column of at most so many numbers, each in 8 rows on average, is atoms only
 _ROWS_PER_ATOM = 8
 _ATOM_SHARE = 0.02  # elsewhere, what at least 2 % of the rows share is an atom
-_KNOTS = 512
 _DECIMALS = 12
 _FEW_LOST = 50  # numbers that may become one another for the sake of another far below them
 _LARGEST = 1e300  # beyond, differences overflow
@@ -40,8 +39,7 @@ class NumberColumn:
     lowest: float | int
     highest: float | int
     step: int  # integers: the largest step that meets every number of train; doubles: decimals, -1 for no limit
-    offsets: NDArray[np.float64]  # (knots,), ascending: distance from `lowest`, for integers in steps
-    scores: NDArray[np.float64]  # (knots,), ascending: their normal scores
+    quantiles: QuantileMap  # of the numbers that are no atoms, or of all atoms; offsets are distances from `lowest`, for integers in steps
     is_few: bool
     has_missing: bool
 
@@ -55,14 +53,22 @@ class NumberColumn:
         lowest, highest = distinct[0].item(), distinct[-1].item()
         step = _step(distinct) if numbers.dtype == np.int64 else _decimals(distinct)
         _refuse_far_out(column, distinct, lowest, is_few)
-        offsets, scores = _quantiles(_offsets(distinct, lowest, step), counts)
+        mapped = np.ones(len(distinct), dtype=bool) if is_few else ~common
+        unit = 1.0 if numbers.dtype == np.int64 else 10.0**-step if step >= 0 else 0.0
+        offsets = _offsets(distinct[mapped], lowest, step)
+        quantiles = QuantileMap.fit(offsets, counts[mapped], unit, is_exact=is_few)
         atoms = distinct if is_few else distinct[common]
-        return cls(column, atoms, lowest, highest, step, offsets, scores, is_few, cells.null_count > 0)
+        return cls(column, atoms, lowest, highest, step, quantiles, is_few, cells.null_count > 0)
 
     @property
     def free(self) -> int | None:
         """The code of the numbers that are no atoms; None where train has no such number."""
         return None if self.is_few else len(self.atoms)
+
+    @property
+    def missing(self) -> int | None:
+        """The code of missing cells, the last one; None where train has none."""
+        return self.size - 1 if self.has_missing else None
 
     @property
     def size(self) -> int:
@@ -72,8 +78,13 @@ class NumberColumn:
     @property
     def scores_of_codes(self) -> tuple[float, ...]:
         """The normal scores of the atoms, then 0 for free and missing."""
-        atoms = np.interp(_offsets(self.atoms, self.lowest, self.step), self.offsets, self.scores)
+        atoms = self.quantiles.to_scores(_offsets(self.atoms, self.lowest, self.step))
         return (*atoms.tolist(), *[0.0] * (self.size - len(self.atoms)))
+
+    @property
+    def flats(self) -> tuple[tuple[float, float], ...]:
+        """The scores of each number that many rows share and that is no atom."""
+        return () if self.is_few else self.quantiles.flats
 
     def encode(self, cells: pa.Array) -> Cells:
         """Any number is taken: one that train does not have becomes the nearest in code and score, and a rest."""
@@ -85,14 +96,14 @@ class NumberColumn:
         encoded.codes[~present] = self.size - 1
         encoded.codes[present] = self._codes(numbers)
         # The map is flat beyond train's bounds; what it loses there is in the rest.
-        encoded.values[present] = np.interp(_offsets(numbers, self.lowest, self.step), self.offsets, self.scores)
+        encoded.values[present] = self.quantiles.to_scores(_offsets(numbers, self.lowest, self.step))
         near = self._numbers_of(encoded.codes[present], encoded.values[present])
         encoded.rest[present] = numbers.view(np.int64) - near.view(np.int64)  # wraps, and wraps back
         return encoded
 
     def decode(self, cells: Cells) -> pa.Array:
         """Numbers on train's grid and between its bounds, moved by `rest`."""
-        missing = cells.codes == (self.size - 1 if self.has_missing else -1)
+        missing = cells.codes == (-1 if self.missing is None else self.missing)
         near = self._numbers_of(np.where(missing, 0, cells.codes), cells.values)
         numbers = (near.view(np.int64) + cells.rest).view(near.dtype)
         made = pa.array(numbers, mask=missing)
@@ -112,7 +123,7 @@ class NumberColumn:
         return np.where(self.atoms[nearest] == numbers, nearest, len(self.atoms))
 
     def _numbers_of(self, codes: NDArray[np.int64], values: NDArray[np.float64]) -> Numbers:
-        offset = np.interp(values, self.scores, self.offsets)
+        offset = self.quantiles.to_offsets(values)
         numbers = self._on_grid(offset)
         is_atom = codes < len(self.atoms)
         numbers[is_atom] = self.atoms[codes[is_atom]]
@@ -137,12 +148,13 @@ class NumberColumn:
             "is_few": self.is_few,
             "has_missing": self.has_missing,
         }
-        return scalars, {"atoms": self.atoms, "offsets": self.offsets, "scores": self.scores}
+        return scalars, {"atoms": self.atoms, "offsets": self.quantiles.offsets, "scores": self.quantiles.scores}
 
     @classmethod
     def from_json(cls, column: Column, scalars: Json, arrays: dict[str, NDArray[np.generic]]) -> Self:
         """What `to_json` gave."""
-        return cls(column=column, **scalars, **arrays)  # type: ignore[arg-type]
+        quantiles = QuantileMap(arrays["offsets"].astype(np.float64), arrays["scores"].astype(np.float64))
+        return cls(column=column, atoms=arrays["atoms"], quantiles=quantiles, **scalars)  # type: ignore[arg-type]
 
 
 def _numbers(column: Column, cells: pa.Array) -> Numbers:
@@ -190,15 +202,3 @@ def _offsets(numbers: Numbers, lowest: float | int, step: int) -> NDArray[np.flo
 
 def _distance(low: Numbers, high: Numbers) -> NDArray[np.float64]:
     return np.asarray(np.abs(high.astype(np.float64) - low.astype(np.float64)))
-
-
-def _quantiles(
-    offsets: NDArray[np.float64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Knots of the map: each number at the normal score of its middle rank, thinned to 512 that are even in score."""
-    scores = ndtri((np.cumsum(counts) - counts / 2) / counts.sum())
-    if len(offsets) <= _KNOTS:
-        return offsets, scores
-    even = np.linspace(scores[0], scores[-1], _KNOTS)
-    kept = np.unique(np.searchsorted(scores, even).clip(0, len(scores) - 1))
-    return offsets[kept], scores[kept]

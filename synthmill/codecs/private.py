@@ -19,6 +19,7 @@ from scipy.special import ndtri
 from synthmill.codecs.cells import plain, storage
 from synthmill.codecs.ids import IdColumn
 from synthmill.codecs.numbers import FEW, NumberColumn, Numbers
+from synthmill.codecs.quantiles import QuantileMap
 from synthmill.codecs.table import ColumnCodec, LabelColumn, TableCodec
 from synthmill.columns import Column, Schema
 from synthmill.domains import labels, limits
@@ -186,8 +187,10 @@ def _number_column(
         lowest=grid.lowest,
         highest=grid.highest,
         step=1 if is_whole else -1 if decimals is None else decimals,
-        offsets=np.asarray(offsets * (1 if is_whole and grid.is_exact else grid.unit), dtype=np.float64),
-        scores=np.asarray(scores, dtype=np.float64),
+        quantiles=QuantileMap(
+            np.asarray(offsets * (1 if is_whole and grid.is_exact else grid.unit), dtype=np.float64),
+            np.asarray(scores, dtype=np.float64),
+        ),
         is_few=grid.is_few,
         has_missing=grid.column.nullable,
     )

@@ -50,6 +50,12 @@ class Part:
     size: int
     free: int | None  # the code under which the value counts; under every other one `decode` ignores it
     scores: tuple[float, ...] = ()  # the normal score of each code: 0 for labels, missing and free
+    missing: int | None = (
+        None  # a number's code for missing cells, where there are such; a label's is a label like others
+    )
+    flats: tuple[
+        tuple[float, float], ...
+    ] = ()  # ascending: from where to where a score is one number that many rows share
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ class LabelColumn:
     column: Column
     labels: pa.Array  # of the column's type, ascending, null last
     free: None = None
+    missing: None = None
+    flats: tuple[()] = ()
 
     @classmethod
     def fit(cls, column: Column, cells: pa.Array) -> Self:
@@ -108,13 +116,15 @@ _CLASSES: dict[str, type[ColumnCodec]] = {c.__name__: c for c in (LabelColumn, N
 class TableCodec(Codec[EncodedTable]):
     """See the module. `parts` are the encoded columns, in the schema's order without the ids."""
 
-    version = 1
+    version = 2
 
     def __init__(self, schema: Schema, columns: tuple[ColumnCodec, ...]) -> None:
         self.schema = schema
         self._columns = columns
         self._encoded = tuple(c for c in columns if not isinstance(c, IdColumn))
-        self.parts = tuple(Part(c.column.name, c.size, c.free, c.scores_of_codes) for c in self._encoded)
+        self.parts = tuple(
+            Part(c.column.name, c.size, c.free, c.scores_of_codes, c.missing, c.flats) for c in self._encoded
+        )
 
     @classmethod
     def fit(cls, table: pa.Table, schema: Schema) -> Self:

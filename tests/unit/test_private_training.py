@@ -23,7 +23,7 @@ from synthmill.generator import NO_CHECKPOINT, Promise, TrainData
 PARTS = (
     Part("a", 3, None, (0.0, 0.0, 0.0)),
     Part("b", 3, 2, (-0.5, 0.7, 0.0)),
-    Part("c", 4, None, (-1.0, 0.0, 1.0, 0.0)),
+    Part("c", 4, None, (-1.0, 0.0, 1.0, 0.0), missing=3),
 )
 ROWS = 24
 PROMISE = Promise(epsilon=2.0, delta=1e-5)

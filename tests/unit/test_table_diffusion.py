@@ -83,8 +83,8 @@ def test_what_is_made_goes_with_numbers_that_are_given(model: Diffusion) -> None
     assert (deep["colour"] == "red").mean() > 0.85  # 0.3 of all
 
 
-def test_only_evaluations_and_temperature_are_left_out_of_the_fit() -> None:
-    assert Diffusion.Params.sampling_only() == {"evaluations", "temperature"}
+def test_only_evaluations_tries_and_temperature_are_left_out_of_the_fit() -> None:
+    assert Diffusion.Params.sampling_only() == {"evaluations", "temperature", "tries"}
 
 
 @pytest.mark.parametrize("evaluations", [2, 3, 7, 20])

@@ -59,8 +59,8 @@ def data() -> TrainData:
     return mixed_table()
 
 
-def test_only_temperature_and_top_p_are_left_out_of_the_fit() -> None:
-    assert LLM.Params.sampling_only() == {"temperature", "top_p"}
+def test_only_temperature_top_p_and_tries_are_left_out_of_the_fit() -> None:
+    assert LLM.Params.sampling_only() == {"temperature", "top_p", "tries"}
 
 
 def test_a_fit_stops_by_patience_and_keeps_its_best_weights_not_the_last(data: TrainData) -> None:
@@ -96,15 +96,17 @@ def test_bins_hold_a_handful_of_rows_and_lead_back_to_themselves() -> None:
     assert torch.equal(bins.of(bins.draw(everything, torch.full((len(bins),), 0.5, dtype=torch.float64))), everything)
 
 
-def test_a_number_that_a_handful_of_rows_share_comes_out_as_itself_and_one_of_a_single_row_does_not() -> None:
-    spike, alone = 0.123, [0.1229, 0.1231]
-    many = torch.linspace(-3, 3, 997, dtype=torch.float64)
-    scores = torch.cat([many, torch.tensor([*alone, *[spike] * 12], dtype=torch.float64)])
-    bins = Bins.fit(scores, keeps_spikes=True)
+def test_a_flat_is_a_bin_of_its_own_and_comes_out_as_its_middle_and_a_single_row_does_not() -> None:
+    flat, alone = (0.10, 0.14), [0.0999, 0.1401]
+    many = torch.linspace(-3, 3, 998, dtype=torch.float64)
+    many = many[(many < flat[0]) | (many > flat[1])]
+    scores = torch.cat([many, torch.tensor([*alone, *[0.12] * 12], dtype=torch.float64)])
+    bins = Bins.fit(scores, flats=[flat])
     anything = torch.rand(len(scores), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     drawn = bins.draw(bins.of(scores), anything)
-    assert (drawn[-12:] == spike).all()
+    assert (drawn[-12:] == 0.12).all()
     assert not torch.isin(drawn[:-12], scores).any()
+    assert set(flat) <= set(bins.edges.tolist())
 
 
 def test_bounds_ascend_and_hold_all_fine_bins() -> None:
@@ -117,7 +119,7 @@ def test_bounds_ascend_and_hold_all_fine_bins() -> None:
 
 
 def test_atoms_lie_in_order_between_bounds_and_missing_does_not() -> None:
-    few = Vocabulary(Part("few", 4, None, (-1.0, 0.25, 1.5, 0.0)), None)
+    few = Vocabulary(Part("few", 4, None, (-1.0, 0.25, 1.5, 0.0), missing=3), None)
     assert few.ascending == slice(0, 3)
     assert few.bounds[:, 0].tolist() == pytest.approx([-12.0, -0.375, 0.875])
     assert few.bounds[:, 1].tolist() == pytest.approx([-0.375, 0.875, 12.0])

@@ -96,5 +96,5 @@ def test_a_fit_uses_its_latent() -> None:
     assert divergence.mean() > 0.25
 
 
-def test_only_temperature_is_left_out_of_the_fit() -> None:
-    assert VAE.Params.sampling_only() == {"temperature"}
+def test_only_temperature_and_tries_are_left_out_of_the_fit() -> None:
+    assert VAE.Params.sampling_only() == {"temperature", "tries"}
