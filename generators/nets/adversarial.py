@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generators.nets.autoregressive import Block, CellEmbedding, Stacked, invert
+from generators.nets.possible import EVERYTHING, Possible
 from generators.nets.tokens import Bins, RowTokens, Vocabulary
 from synthmill.codecs.table import Part
 
@@ -110,24 +111,31 @@ class Players(nn.Module):
         of_parts = [F.cross_entropy(x, rows.first[:, j], reduction="none") for j, x in enumerate(logits)]
         return torch.stack(of_parts, 1).sum(1)
 
-    def sample(self, given: RowTokens, seen: Tensor, noise: Noise, temperature: float) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, given: RowTokens, seen: Tensor, noise: Noise, temperature: float, possible: Possible = EVERYTHING
+    ) -> tuple[Tensor, Tensor]:
         """Codes and values (rows, parts) of what is not `seen`, drawn column by column; where it is, they mean nothing."""
         players = (self.generator, self.critic)
         contexts = [(player.cells(given.first, given.scores) * seen[..., None]).sum(1) for player in players]
         made: dict[int, tuple[Tensor, Tensor]] = {}
+        of_tokens = [word.codes_of_tokens.to(seen.device) for word in self.words]
+        codes = torch.stack([of_tokens[j][given.first[:, j]] for j in range(len(self.words))], 1)
+        known = seen.clone()
         for j in self.order:
             logits = self.generator.of(j, contexts[0]) + self.critic.of(j, contexts[1])
+            logits = possible.restrict(logits, j, codes, known, of_tokens[j])
             wide = (1 - 1 / temperature) * self.get_buffer(f"log_widths_{j}")  # it is the density that is tempered
             tokens = invert(logits / temperature + wide, noise.tokens[:, j])
             made[j] = self.words[j].cells(tokens, torch.zeros_like(tokens), noise.within[:, j])
             scores = self.get_buffer(f"scores_{j}")[tokens] + made[j][1].float()
+            codes[:, j], known[:, j] = torch.where(seen[:, j], codes[:, j], made[j][0]), True
             new = ~seen[:, j, None]
             contexts = [
                 context + player.cells.of(j, tokens, scores) * new
                 for context, player in zip(contexts, players, strict=True)
             ]
-        codes, values = zip(*(made[j] for j in range(len(self.words))), strict=True)
-        return torch.stack(codes, 1), torch.stack(values, 1)
+        all_codes, values = zip(*(made[j] for j in range(len(self.words))), strict=True)
+        return torch.stack(all_codes, 1), torch.stack(values, 1)
 
 
 def initialise(players: Players, generator: torch.Generator) -> None:

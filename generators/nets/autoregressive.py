@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from generators.nets.mixture import PEAKS, Mixture
+from generators.nets.possible import EVERYTHING, Possible
 from generators.nets.tokens import RowTokens, Vocabulary
 
 _CURVE_WAVES = 16  # cosines of the curves that numbers enter by
@@ -208,6 +209,7 @@ class Autoregressive(nn.Module):
         seen: Tensor,
         noise: Uniforms,
         *,
+        possible: Possible = EVERYTHING,
         beside: Tensor | None = None,
         temperature: float,
         top_p: float = 1.0,
@@ -217,7 +219,7 @@ class Autoregressive(nn.Module):
         if beside is not None:
             context = context + beside
         made: dict[int, tuple[Tensor, Tensor]] = {}
-        known = given.scores * seen
+        numbers, codes, known = given.scores * seen, self._codes(given), seen.clone()
         for j in self.order:
             word, x = self.words[j], self.entry.of(j, context)
             for block in self.blocks:
@@ -225,9 +227,11 @@ class Autoregressive(nn.Module):
                 x = block.of(j, x)
             hidden = F.silu(_normed(x))
             with torch.autocast(seen.device.type, enabled=False):
-                shift = self.lines.of(j, known)
+                shift = self.lines.of(j, numbers)
             shape = self._shape(j, hidden, shift)
-            logits = self._first_logits(j, hidden, shape)
+            logits = possible.restrict(
+                self._first_logits(j, hidden, shape), j, codes, known, word.codes_of_tokens.to(seen.device)
+            )
             if temperature != 1:  # of densities: where train is sparse a bin is likely for being wide
                 log_widths = word.log_widths.to(logits.device)
                 logits = (logits - log_widths) / temperature + log_widths
@@ -238,9 +242,18 @@ class Autoregressive(nn.Module):
             made[j] = word.cells(first, fine, noise.within[:, j])
             scores = torch.tensor(word.scores, device=first.device)[first] + made[j][1].float()
             context = context + self.cells.of(j, first, scores) * ~seen[:, j, None]
-            known[:, j] = torch.where(seen[:, j], known[:, j], scores)
+            numbers[:, j] = torch.where(seen[:, j], numbers[:, j], scores)
+            codes[:, j] = torch.where(seen[:, j], codes[:, j], made[j][0])
+            known[:, j] = True
         all_codes, all_values = zip(*(made[j] for j in range(len(self.words))), strict=True)
         return torch.stack(all_codes, 1), torch.stack(all_values, 1)
+
+    def _codes(self, given: RowTokens) -> Tensor:
+        """(rows, parts)."""
+        of_tokens = (
+            word.codes_of_tokens.to(given.first.device)[given.first[:, j]] for j, word in enumerate(self.words)
+        )
+        return torch.stack(list(of_tokens), 1)
 
     def _context(self, given: RowTokens, seen: Tensor) -> Tensor:
         """The sum of the cells that are `seen`, (rows, 2 width); most requests give none, or one column."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from generators.nets.autoregressive import invert
 from generators.nets.denoiser import Denoiser, Rows, Unmasker
+from generators.nets.possible import EVERYTHING, Possible
 from synthmill.codecs.table import Part
 
 _SIGMAS = (8.0, 0.01)  # of the first and the last step of sampling; scores have a standard deviation of about 1
@@ -143,12 +144,19 @@ class MixedDiffusion(nn.Module):
         return Course(rounds, 0 if self.denoiser is None else max(1, evaluations - count))
 
     def sample(
-        self, given: tuple[Tensor, Tensor], seen: Tensor, noise: Noise, course: Course, temperature: float
+        self,
+        given: tuple[Tensor, Tensor],
+        seen: Tensor,
+        noise: Noise,
+        course: Course,
+        temperature: float,
+        possible: Possible = EVERYTHING,
     ) -> tuple[Tensor, Tensor]:
         """Codes and values (rows, parts) of what is not `seen`; `given` are codes and values that count where it is."""
         codes, values = torch.where(seen, given[0], 0), given[1].float()
         if self.unmasker is not None:
-            codes = self._unmask(self.unmasker, codes, values, seen, noise.codes, course.rounds, temperature)
+            courses = course.rounds, possible, temperature
+            codes = self._unmask(self.unmasker, codes, values, seen, noise.codes, *courses)
         made = torch.zeros_like(values)
         if self.denoiser is not None:
             rows = self.rows(codes, values, seen)
@@ -163,6 +171,7 @@ class MixedDiffusion(nn.Module):
         seen: Tensor,
         uniforms: Tensor,
         rounds: Sequence[Sequence[int]],
+        possible: Possible,
         temperature: float,
     ) -> Tensor:
         known = seen | (self.places < 0)
@@ -170,7 +179,8 @@ class MixedDiffusion(nn.Module):
             logits = unmasker.of(places, self.rows(codes, values, seen), known)
             for i, own in zip(places, logits, strict=True):
                 j = self.order[i]
-                codes[:, j] = torch.where(seen[:, j], codes[:, j], invert(own / temperature, uniforms[:, j]))
+                left = possible.restrict(own, j, codes, known, torch.arange(own.shape[1], device=own.device))
+                codes[:, j] = torch.where(seen[:, j], codes[:, j], invert(left / temperature, uniforms[:, j]))
                 known[:, j] = True
         return codes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import time
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from generators.nets.given import encode_given, keep_given
 from generators.nets.learners import NETWORK_FILE, PATIENCE, bf16, save_weights
+from generators.nets.possible import EVERYTHING, Possible
 from generators.nets.refiner import LEAST_ROWS, MOST_ROWS, Cells, Refiner, only
 from generators.nets.training import Budget, Learner, train
 from synthmill import generator as contract
@@ -39,7 +41,8 @@ from synthmill.generator import (
     sampling,
 )
 
-_BINS_FILE = "bins.safetensors"
+_BINS_FILE, _POSSIBLE_FILE = "bins.safetensors", "possible.safetensors"
+_TELLING_ROWS = 200_000  # of train, by which it is known what is possible
 _REFINING = 0.2  # of `max_minutes`
 _CHUNK = 128  # rows that are redrawn together
 
@@ -122,6 +125,7 @@ class NetworkGenerator(TableGenerator):
 
     params: NetworkParams
     _network: nn.Module
+    _possible: Possible = EVERYTHING
     _refiner: Refiner | None = None
 
     @classmethod
@@ -132,8 +136,11 @@ class NetworkGenerator(TableGenerator):
     def _train(
         self, learner: Learner, data: TrainData, seed: int, progress: FitProgress, checkpoint: Checkpoint
     ) -> FitReport:
-        """The learner's kept network becomes this generator's, and trees are fitted to what it proposes."""
+        """The learner's kept network becomes this generator's; what is possible is read off train, and trees are fitted to proposals."""
         self._network = learner.modules["kept"]
+        self._possible = Possible.fit(
+            self._codec.parts, self._codec.encode(_some(data.table, _TELLING_ROWS, seed)).codes
+        )
         steps = self.params.steps or self.default_steps(data.table.num_rows) // (1 if data.before is None else 2)
         minutes = self.params.max_minutes
         if minutes is not None and self.params.refine:
@@ -154,8 +161,7 @@ class NetworkGenerator(TableGenerator):
             progress()
             return time.monotonic() > started + share * left
 
-        rows = np.random.default_rng(seed).permutation(table.num_rows)[:MOST_ROWS]
-        encoded = self._codec.encode(table.take(pa.array(np.sort(rows))))
+        encoded = self._codec.encode(_some(table, MOST_ROWS, seed))
         self._refiner = Refiner.fit(
             self._codec.parts,
             (encoded.codes, encoded.values),
@@ -167,8 +173,8 @@ class NetworkGenerator(TableGenerator):
     def _proposals(self, key: int, is_late: Callable[[], bool]) -> Iterator[Cells]:
         """Rows as sampling makes them by default: a model does not depend on what only sampling reads."""
         defaults = {name: type(self.params).model_fields[name].default for name in self.params.sampling_only()}
-        proposer = type(self)(self.params.model_copy(update=defaults))
-        proposer._codec, proposer._network = self._codec, self._network
+        proposer = copy.copy(self)
+        proposer.params = self.params.model_copy(update=defaults)
         device = next(self._network.parameters()).device
         shape = (self.micro_batch, len(self._codec.parts))
         codes, values = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape)
@@ -223,6 +229,8 @@ class NetworkGenerator(TableGenerator):
         if bins := self._bins():
             save_file(bins, folder / _BINS_FILE)
         save_weights(self._network, folder)
+        if possible := self._possible.to_tensors():
+            save_file(possible, folder / _POSSIBLE_FILE)
         if self._refiner is not None:
             self._refiner.save(folder)
 
@@ -235,8 +243,11 @@ class NetworkGenerator(TableGenerator):
         """Read what `save` wrote."""
         model = cls(params)
         model._codec = TableCodec.load(folder)
-        path = folder / _BINS_FILE
-        model._network = model._built(load_file(path) if path.exists() else {})
+        bins, possible = (
+            load_file(path) if path.exists() else {} for path in (folder / _BINS_FILE, folder / _POSSIBLE_FILE)
+        )
+        model._network = model._built(bins)
+        model._possible = Possible.from_tensors(model._codec.parts, possible)
         model._network.load_state_dict(load_file(folder / NETWORK_FILE))
         model._network.to(device)
         model._refiner = Refiner.load(folder, model._codec.parts)
@@ -245,6 +256,13 @@ class NetworkGenerator(TableGenerator):
     @abstractmethod
     def _built(self, bins: Mapping[str, Tensor]) -> nn.Module:
         """The network for the codec and what `_bins` gave, whatever its weights."""
+
+
+def _some(table: pa.Table, most: int, seed: int) -> pa.Table:
+    """At most so many rows, by chance."""
+    if table.num_rows <= most:
+        return table
+    return table.take(pa.array(np.sort(np.random.default_rng(seed).permutation(table.num_rows)[:most])))
 
 
 def _chunks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -119,6 +119,12 @@ class Vocabulary:
         return self.codes + (self.bins.coarse if self.bins else 0)
 
     @property
+    def codes_of_tokens(self) -> Tensor:
+        """The code of each token, (tokens,), int64."""
+        kept = [code for code in range(self.part.size) if code != self.part.free]
+        return torch.tensor(kept + [self.part.free or 0] * (self.size - self.codes), dtype=torch.int64)
+
+    @property
     def scores(self) -> list[float]:
         """The normal score of each token; 0 for coarse bins, whose values have their own."""
         kept = [score for code, score in enumerate(self.part.scores) if code != self.part.free]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from generators.nets.autoregressive import Autoregressive, CellEmbedding, Uniforms, initialise
 from generators.nets.coupling import CouplingFlow
+from generators.nets.possible import EVERYTHING, Possible
 from generators.nets.tokens import RowTokens, Vocabulary
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -75,12 +76,15 @@ class Vaeac(nn.Module):
             log_p = self.prior.log_density(z, context)
         return log_parts, log_q - log_p
 
-    def sample(self, given: RowTokens, seen: Tensor, noise: Noise, *, temperature: float) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, given: RowTokens, seen: Tensor, noise: Noise, *, possible: Possible = EVERYTHING, temperature: float
+    ) -> tuple[Tensor, Tensor]:
         """Codes and values (rows, parts) of what is not `seen`; where it is, they mean nothing."""
         context = self.context(self._given(given, seen)).float()
         with torch.autocast(context.device.type, enabled=False):
             z = self.prior.draw(temperature * noise.latents, context)
-        return self.decoder.sample(given, seen, noise.parts, beside=self.from_latent(z), temperature=temperature)
+        beside = self.from_latent(z)
+        return self.decoder.sample(given, seen, noise.parts, possible=possible, beside=beside, temperature=temperature)
 
     def _given(self, rows: RowTokens, seen: Tensor) -> Tensor:
         """The sum of the cells that are `seen`, (rows, 2 width)."""

@@ -105,7 +105,7 @@ class Diffusion(NetworkGenerator):
     def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         course, noise = self._network.course(self.params.evaluations), self._noise(draws, seen.device)
         given = codes.to(seen.device), values.to(seen.device)
-        return self._network.sample(given, seen, noise, course, self.params.temperature)
+        return self._network.sample(given, seen, noise, course, self.params.temperature, self._possible)
 
     def _noise(self, draws: Draws, device: torch.device) -> Noise:
         numbers = len(self._network.numbers)

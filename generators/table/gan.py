@@ -78,7 +78,7 @@ class GAN(NetworkGenerator):
         assert isinstance(params, cls.Params)
         steps = params.steps or cls.default_steps(train_rows)
         fit_s = min(0.004 * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=2e5 / len(source))
+        return Cost(fit_s=fit_s, rows_per_s=1.2e5 / len(source))
 
     def fit(
         self,
@@ -103,7 +103,8 @@ class GAN(NetworkGenerator):
     def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         given = row_tokens(self._network.words, codes, values).to(seen.device)
         tokens, within = (draws.uniforms(step, seen.shape[1], seen.device) for step in range(2))
-        return self._network.sample(given, seen, Noise(tokens=tokens, within=within), self.params.temperature)
+        noise = Noise(tokens=tokens, within=within)
+        return self._network.sample(given, seen, noise, self.params.temperature, self._possible)
 
     def _bins(self) -> dict[str, Tensor]:
         return to_tensors(self._network.words)

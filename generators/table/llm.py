@@ -99,7 +99,7 @@ class LLM(NetworkGenerator):
         if params.epsilon is not None:
             steps, of_step = params.steps or PRIVATE_STEPS, 0.004
         fit_s = min(of_step * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=1.8e5 / len(source))
+        return Cost(fit_s=fit_s, rows_per_s=1.1e5 / len(source))
 
     def fit(
         self,
@@ -140,7 +140,10 @@ class LLM(NetworkGenerator):
     def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         given = row_tokens(self._network.words, codes, values).to(seen.device)
         noise = Uniforms(*(draws.uniforms(step, seen.shape[1], seen.device) for step in range(3)))
-        return self._network.sample(given, seen, noise, temperature=self.params.temperature, top_p=self.params.top_p)
+        params = self.params
+        return self._network.sample(
+            given, seen, noise, possible=self._possible, temperature=params.temperature, top_p=params.top_p
+        )
 
     def _bins(self) -> dict[str, Tensor]:
         return to_tensors(self._network.words)

@@ -78,7 +78,7 @@ class VAE(NetworkGenerator):
         assert isinstance(params, cls.Params)
         steps = params.steps or cls.default_steps(train_rows)
         fit_s = min(0.0045 * len(source) * steps, 60 * (params.max_minutes or math.inf))
-        return Cost(fit_s=fit_s, rows_per_s=2.0e5 / len(source))
+        return Cost(fit_s=fit_s, rows_per_s=1.2e5 / len(source))
 
     def fit(
         self,
@@ -102,7 +102,7 @@ class VAE(NetworkGenerator):
         given = row_tokens(self._network.decoder.words, codes, values).to(seen.device)
         uniforms = Uniforms(*(draws.uniforms(step, seen.shape[1], seen.device) for step in range(3)))
         noise = Noise(uniforms, draws.normals(3, self.params.latent, seen.device))
-        return self._network.sample(given, seen, noise, temperature=self.params.temperature)
+        return self._network.sample(given, seen, noise, possible=self._possible, temperature=self.params.temperature)
 
     def _bins(self) -> dict[str, Tensor]:
         return to_tensors(self._network.decoder.words)
