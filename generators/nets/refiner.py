@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -39,6 +39,8 @@ _SETTINGS = Settings(
     reg_lambda=5.0,
     colsample_bytree=0.7,
 )
+_MANY = 8  # columns, from which on a tree does with some: of two it could not see that they go together
+
 _LARGEST = 0.97  # of the proposals have odds below those that are always taken
 _MOST_LABELS = 64  # of a column that is split by sets of labels; more are ordered
 _FILE = "refiner.safetensors"
@@ -71,7 +73,8 @@ class Refiner:
         is_real = np.repeat([1.0, 0.0], [len(real), len(made)])
         weights = np.repeat([1.0, len(real) / len(made)], [len(real), len(made)])
         kinds = [_kind(part) for part in parts]
-        settings = rounds_that_serve(rows, is_real, weights, kinds, _SETTINGS, seed=seed, on_round=on_round)
+        most = _SETTINGS if len(parts) >= _MANY else replace(_SETTINGS, colsample_bytree=1.0)
+        settings = rounds_that_serve(rows, is_real, weights, kinds, most, seed=seed, on_round=on_round)
         trees = fit_trees(rows, is_real, kinds, settings, seed=seed, weights=weights)
         return cls(tuple(parts), trees, float(np.quantile(trees.log_odds(fresh), _LARGEST)))
 
