@@ -76,7 +76,7 @@ def preview(
     rows: Annotated[int, typer.Option(min=1, max=1000, help="of each job, and of each stratum of a balanced one")] = 5,
     overrides: Overrides = None,
 ) -> None:
-    """Show a few rows of each job, the first that a run would make. Nothing is written.
+    """Show a few rows of each job, the first that a run would make, and their rows of child tables. Nothing is written.
 
     A model that an earlier run fitted is used; another one is fitted for the preview and forgotten.
     """
