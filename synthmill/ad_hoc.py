@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -76,7 +76,7 @@ def preview(
     rows: Annotated[int, typer.Option(min=1, max=1000, help="of each job, and of each stratum of a balanced one")] = 5,
     overrides: Overrides = None,
 ) -> None:
-    """Show a few rows of each job, the first that a run would make. Nothing is written.
+    """Show a few rows of each job, the first that a run would make, and their rows of child tables. Nothing is written.
 
     A model that an earlier run fitted is used; another one is fitted for the preview and forgotten.
     """
@@ -109,6 +109,13 @@ def sample(
         Path | None, typer.Option(help="instead of --rows: a file of rows, to fill their empty cells")
     ] = None,
     times: Annotated[int, typer.Option(min=1, help="with --complete: so many completions of each row")] = 1,
+    unknown: Annotated[
+        Literal["refuse", "keep", "blank"],
+        typer.Option(
+            help="with --complete: rows with a label that train never had are refused, keep their gaps, or are "
+            "filled as if that cell were blank"
+        ),
+    ] = "refuse",
     job: Annotated[int, typer.Option(min=0, help="which job of the recipe, counted from 0")] = 0,
     where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE, met by every row; repeat for more")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="other rows of the same model")] = None,
@@ -137,6 +144,8 @@ def sample(
         raise InputError("give either --rows or --complete", hint="so many new rows, or a file of rows to fill")
     if times > 1 and complete is None:
         raise InputError("--times goes with --complete", where="--times", hint="for more new rows raise --rows")
+    if unknown != "refuse" and complete is None:
+        raise InputError("--unknown goes with --complete", where=f"--unknown {unknown}", hint="leave it out")
     if as_json and out == "-":
         raise InputError("--json and the rows both want stdout", where="--out -", hint="name a file")
     asked = JobRequest(recipe, job, tuple(where or ()), seed, tuple(overrides or ()), may_fit=fit)
@@ -146,7 +155,8 @@ def sample(
         if rows is not None:
             done = write(SampleRequest(asked, rows, target, force, dry_run), workspace, words, stop)
         elif complete is not None:
-            done = fill(CompleteRequest(asked, complete, target, times, force, dry_run), workspace, words, stop)
+            gaps = CompleteRequest(asked, complete, target, times, force, dry_run, unknown)
+            done = fill(gaps, workspace, words, stop)
     if as_json:
         typer.echo(done.model_dump_json())
     if done.failure is not None:

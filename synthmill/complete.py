@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,15 @@ from pydantic import BaseModel, ConfigDict
 
 from synthmill import registry
 from synthmill.columns import Column, Schema
-from synthmill.completion import MOST_ATTEMPTS, CompletionTask, FilledRows, PartialRows, completing
+from synthmill.completion import (
+    MOST_ATTEMPTS,
+    UNKNOWN_REASON,
+    CompletionTask,
+    FilledRows,
+    OnUnknown,
+    PartialRows,
+    completing,
+)
 from synthmill.console import Reporter
 from synthmill.engine import ShouldStop
 from synthmill.errors import AcceptanceError, InputError, Interrupted
@@ -23,11 +31,12 @@ from synthmill.kits import make_kit
 from synthmill.loose import Files
 from synthmill.one_job import JobRequest, OneJob, open_job
 from synthmill.row_files import check_cells, check_target, write_rows
-from synthmill.sources.partial import Gaps, PartialFile, open_partial, survey
+from synthmill.sources.partial import Gaps, PartialFile, known_labels, open_partial, refuse_unknown, survey
 from synthmill.store.workspace import Workspace
 
 NUMBER = "_completion"  # the column that tells several completions apart
 _PIECE_ROWS = 8_192
+_FATE = {"keep": "those rows keep their gaps", "blank": "to the model that cell is empty"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class CompleteRequest:
     times: int = 1
     may_replace: bool = False
     is_dry: bool = False
+    on_unknown: OnUnknown = "refuse"
 
 
 class Completion(BaseModel):
@@ -52,6 +62,7 @@ class Completion(BaseModel):
     times: int
     empty: dict[str, int]  # cells of the file's columns
     absent: tuple[str, ...]  # columns that the file lacks
+    unknown: dict[str, int]  # rows that lack a cell and have a label that train never had, by its column
     filled: int  # cells
     unfilled: dict[str, int]
     path: str | None
@@ -59,11 +70,12 @@ class Completion(BaseModel):
 
     @property
     def failure(self) -> AcceptanceError | None:
-        """What to say, and to exit with, where cells stayed empty."""
-        if not self.unfilled:
+        """What to say, and to exit with, where cells stayed empty and nobody had asked for that."""
+        unasked = {reason: count for reason, count in self.unfilled.items() if reason != UNKNOWN_REASON}
+        if not unasked:
             return None
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.unfilled.items()))
-        count, rows = sum(self.unfilled.values()), self.rows * self.times
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(unasked.items()))
+        count, rows = sum(unasked.values()), self.rows * self.times
         hint = (
             "their given cells are written as they were; loosen rules or conditions, or raise accept.candidates_per_row"
         )
@@ -81,14 +93,19 @@ def complete(request: CompleteRequest, workspace: Workspace, reporter: Reporter,
     check_cells(request.out, schema)
     exact = _exact(job)
     file = open_partial(request.file, schema, exact | {column.name for column in schema if column.kind == "id"})
-    gaps = survey(file, job.jobs.real.parts.train, schema)
-    _say(file, gaps, schema, reporter)
+    known = known_labels(file.schema, job.jobs.real.parts.train)
+    gaps = survey(file, known, schema)
+    if request.on_unknown == "refuse":
+        refuse_unknown(file, gaps)
+    _say(file, gaps, schema, request.on_unknown, reporter)
     place = "" if request.out is None else f" in {request.out}"
     if request.is_dry:
         reporter.say(job.describe_model())
-        reporter.say(f"complete: would fill {_open_cells(gaps, file, schema) * request.times:,} cells{place}")
+        cells = _open_cells(gaps, file, schema, request.on_unknown) * request.times
+        reporter.say(f"complete: would fill {cells:,} cells{place}")
     else:
-        with completing(_task(job, job.files(), exact), should_stop) as fill:
+        task = replace(_task(job, job.files(), exact), known=known, on_unknown=request.on_unknown)
+        with completing(task, should_stop) as fill:
             pieces = _pieces(request, file, gaps, fill, tally, reporter, should_stop)
             write_rows(request.out, pieces, _with_number(schema, request.times))
         reporter.say(f"complete: {tally.filled:,} cells filled{place}")
@@ -98,6 +115,7 @@ def complete(request: CompleteRequest, workspace: Workspace, reporter: Reporter,
         times=request.times,
         empty=dict(gaps.empty),
         absent=_absent(file, schema),
+        unknown=dict(gaps.unknown.columns),
         filled=tally.filled,
         unfilled=_named(tally.unfilled, job.jobs.plan.recipe.rules),
         path=request.out and str(request.out),
@@ -186,11 +204,13 @@ def _absent(file: PartialFile, schema: Schema) -> tuple[str, ...]:
     return tuple(name for name in schema.names if name not in file.schema)
 
 
-def _open_cells(gaps: Gaps, file: PartialFile, schema: Schema) -> int:
-    return sum(gaps.empty.values()) + gaps.rows * len(_absent(file, schema))
+def _open_cells(gaps: Gaps, file: PartialFile, schema: Schema, on_unknown: OnUnknown) -> int:
+    absent, kept = len(_absent(file, schema)), gaps.unknown
+    cells = sum(gaps.empty.values()) + gaps.rows * absent
+    return cells - (kept.empty + kept.rows * absent if on_unknown == "keep" else 0)
 
 
-def _say(file: PartialFile, gaps: Gaps, schema: Schema, reporter: Reporter) -> None:
+def _say(file: PartialFile, gaps: Gaps, schema: Schema, on_unknown: OnUnknown, reporter: Reporter) -> None:
     """What there is to fill; counts and names, never a cell."""
     reporter.say(f"{file.path}: {gaps.rows:,} rows, {gaps.whole:,} of them without an empty cell")
     for name, count in gaps.empty.items():
@@ -198,6 +218,8 @@ def _say(file: PartialFile, gaps: Gaps, schema: Schema, reporter: Reporter) -> N
             reporter.say(f"  {name}: {count:,} empty cells")
     if absent := _absent(file, schema):
         reporter.say(f"  not in the file, filled in every row: {', '.join(absent)}")
+    for name, count in gaps.unknown.columns.items():
+        reporter.say(f"  {name}: a value that train never had in {count:,} rows that lack a cell; {_FATE[on_unknown]}")
 
 
 def _named(unfilled: Mapping[str, int], rules: Sequence[str]) -> dict[str, int]:

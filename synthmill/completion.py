@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,22 +26,32 @@ from synthmill.filters import CONDITION_REASON
 from synthmill.generator import SampleRequest
 from synthmill.kits import Kit, draw_given
 from synthmill.seeds import derive
+from synthmill.sources.partial import is_unknown
 from synthmill.work import Sampler
 
 MOST_ATTEMPTS = 1 << 10  # with 2^32 rows, candidates below 2^42
 MISSING_REASON = "drawn as missing each time"
+UNKNOWN_REASON = "with a value that train never had"
 _ROWS = 1 << 32
+
+OnUnknown = Literal["refuse", "keep", "blank"]
+"""What becomes of a row with a label that train never had: none may be there; its gaps stay; or they are filled as if it had no label."""
 
 Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionTask:
-    """What completes rows: a kit with one stratum, and how often a row is tried. `exact` columns reach the generator as given."""
+    """What completes rows: a kit with one stratum, and how often a row is tried. `exact` columns reach the generator as given.
+
+    `known` are the labels of a column that the generator can be given; a column without may have any.
+    """
 
     kit: Kit
     exact: frozenset[str]
     attempts: int
+    known: Mapping[str, pa.Array] = field(default_factory=dict)
+    on_unknown: OnUnknown = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +84,10 @@ class Completer:
         """Fill all rows that lack a cell; the others, and every given cell, stay as they are."""
         choice = _Choice(rows.cells.num_rows)
         open_rows = self._open(rows.cells)
-        contrary = self._is_contrary(rows.cells)[open_rows]
-        choice.reasons[open_rows[contrary]] = CONDITION_REASON
-        pending, tried = open_rows[~contrary], 0
+        choice.reasons[open_rows[self._is_contrary(rows.cells)[open_rows]]] = CONDITION_REASON
+        if self._task.on_unknown == "keep":
+            choice.reasons[open_rows[self._is_unknown(rows.cells)[open_rows]]] = UNKNOWN_REASON
+        pending, tried = open_rows[choice.reasons[open_rows] == None], 0  # noqa: E711 - elementwise
         while len(pending) and tried < self._task.attempts:
             most = max(1, self._task.kit.job.micro_batch // len(pending))
             attempts = range(tried, min(tried + most, self._task.attempts))
@@ -98,6 +110,13 @@ class Completer:
                 met = mask(cells[name], condition, self._task.kit.source[name])
                 contrary |= pc.and_(pc.is_valid(cells[name]), pc.invert(met)).to_numpy()
         return contrary
+
+    def _is_unknown(self, cells: pa.Table) -> NDArray[np.bool_]:
+        """Rows with a label that the generator cannot be given; (rows,)."""
+        found = np.zeros(cells.num_rows, np.bool_)
+        for name in self._task.known.keys() & set(cells.column_names):
+            found |= is_unknown(cells[name], self._task.known[name])
+        return found
 
     def _try(self, rows: PartialRows, places: Numbers, attempts: range) -> tuple[pa.Table, NDArray[np.object_]]:
         """Each attempt at each row: the rows in that order, and why each is rejected or None, (places, attempts)."""
@@ -131,11 +150,18 @@ class Completer:
 
     def _given(self, cells: pa.Table, numbers: Numbers, key: int) -> pa.Table:
         """What the generator is told of each candidate: its cells, else what the job's conditions leave to be drawn."""
-        columns = {name: cells[name] for name in cells.column_names if name in self._task.exact}
+        columns = {name: self._known(name, cells) for name in cells.column_names if name in self._task.exact}
         drawn = draw_given(self._stratum, numbers, key)
         for name in drawn.column_names:
             columns[name] = pc.coalesce(columns[name], drawn[name]) if name in columns else drawn[name]
         return pa.table(columns)
+
+    def _known(self, name: str, cells: pa.Table) -> pa.ChunkedArray:
+        """A column as the generator can be given it."""
+        column = cells[name]
+        if self._task.on_unknown != "blank" or name not in self._task.known:
+            return column
+        return pc.if_else(is_unknown(column, self._task.known[name]), pa.scalar(None, column.type), column)
 
     def _filled(self, cells: pa.Table, choice: _Choice) -> FilledRows:
         table = _overlaid(cells, choice.rows(self._schema.arrow))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -12,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from synthmill.columns import Column, Value
 from synthmill.dtypes import moment
 from synthmill.errors import RecipeError
+
+_MOST_SHOWN = 3  # of a list that stands where a condition belongs
 
 
 class Condition(BaseModel):
@@ -43,6 +46,28 @@ class Condition(BaseModel):
         if self.between is not None:
             return f"{self.between[0]}..{self.between[1]}"
         return str(self.is_) if self.in_ is None else "|".join(map(str, self.in_))
+
+
+def meant_by(bare: object) -> str:
+    """The condition that somebody meant who wrote a bare value or list in its place, as a recipe has it."""
+    match bare:
+        case bool() | int() | float() | str():
+            return f"{{is: {_quoted(bare)}}}"
+        case [low, high] if _is_number(low) and _is_number(high):
+            return f"{{in: [{low}, {high}]}}, or {{between: [{low}, {high}]}} for a range"
+        case [_, *_]:
+            shown = [*map(_quoted, bare[:_MOST_SHOWN]), *(["..."] if len(bare) > _MOST_SHOWN else [])]
+            return f"{{in: [{', '.join(shown)}]}}"
+        case _:
+            return "{is: VALUE}, {in: [VALUE, ...]} or {between: [LOW, HIGH]}"
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def mask(

@@ -6,16 +6,21 @@ import json
 from dataclasses import dataclass
 from io import StringIO
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import JsonValue
 from ruamel.yaml import YAML
 
 from synthmill import registry
 from synthmill.candidates import Candidate
+from synthmill.child_plan import JobSlots, with_slots
+from synthmill.conditions import meeting
 from synthmill.console import PlainReporter, duration, size
 from synthmill.generator import Cost
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.run import Run
 from synthmill.run_request import RunRequest
+from synthmill.sources.children import count_column
 from synthmill.store.models import ModelReceipt, receipts
 from synthmill.store.release_steps import releases
 from synthmill.store.staging import Receipt, read_receipts
@@ -49,15 +54,15 @@ def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) ->
     """The text, or the JSON object, of a dry run."""
     run = Run(request, workspace, PlainReporter(), lambda: False)
     plan, real = run.resolve()
-    reuse, cost = _reuse(plan, run.state, workspace), estimate(plan, run.state)
+    children, reuse = asked_children(plan, real.parts.train, run.state), _reuse(plan, run.state, workspace)
+    costs = {child.recipe.dataset: estimate(child, run.state) for child in children}
+    cost = _together([estimate(plan, run.state), *costs.values()])
     if as_json:
-        fields = {"fit_s": cost.fit_s, "generate_s": cost.generate_s, "disk_bytes": round(cost.disk_bytes)}
+        rows = {child.recipe.dataset: child.rows for child in children}
+        apart = {name: {"rows": rows[name], **_fields(own)} for name, own in costs.items()}
+        fields = {**_fields(cost), "children": apart}
         return json.dumps({"plan": plan.model_dump(mode="json"), "reuse": reuse, "estimate": fields})
-    jobs = [*map(_job_line, plan.jobs), *map(_child_line, plan.children)]
-    known = [
-        f"{name} {'unknown until its first run' if s is None else 'about ' + duration(s)}"
-        for name, s in (("fit", cost.fit_s), ("generate", cost.generate_s))
-    ]
+    jobs = [*map(_job_line, plan.jobs), *(line for child in children for line in _child_lines(child, plan))]
     return "\n".join(
         [
             "# the recipe, every default filled in",
@@ -67,7 +72,8 @@ def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) ->
             *jobs,
             "reuse",
             *(f"  {line}" for line in reuse),
-            f"cost on one core: {', '.join(known)}; disk about {size(cost.disk_bytes)}",
+            f"cost on one core: {_words(cost)}",
+            *(f"  of that {name}: {_words(own)}" for name, own in costs.items()),
         ]
     )
 
@@ -77,11 +83,26 @@ def _job_line(job: JobPlan) -> str:
     return f"  jobs.{job.index}: {job.generator}, {job.rows:,} rows, {strata}, model {job.model[:12]}"
 
 
-def _child_line(child: Plan) -> str:
-    [job], name = child.jobs, child.recipe.dataset
-    return (
-        f"  children.{name}: {job.generator}, as many rows as _{name} comes to, model {job.model[:12]}; not in the cost"
-    )
+def _child_lines(child: Plan, parent: Plan) -> list[str]:
+    """A line for each job of the first table: what it asks of the child."""
+    name = child.recipe.dataset
+    return [
+        f"  children.{name}: {job.generator}, about {job.rows:,} rows for jobs.{job.index}, "
+        f"{job.rows / of.rows:.2g} a row, model {job.model[:12]}"
+        for job, of in zip(child.jobs, parent.jobs, strict=True)
+    ]
+
+
+def _words(cost: Estimate) -> str:
+    known = [
+        f"{name} {'unknown until its first run' if s is None else 'about ' + duration(s)}"
+        for name, s in (("fit", cost.fit_s), ("generate", cost.generate_s))
+    ]
+    return f"{', '.join(known)}; disk about {size(cost.disk_bytes)}"
+
+
+def _fields(cost: Estimate) -> dict[str, float | None]:
+    return {"fit_s": cost.fit_s, "generate_s": cost.generate_s, "disk_bytes": round(cost.disk_bytes)}
 
 
 def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
@@ -103,12 +124,37 @@ def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
     return lines
 
 
+def asked_children(plan: Plan, train: pa.Table, state: State) -> tuple[Plan, ...]:
+    """The plans of the child tables with their rows: those that the assembled first table asks for, else as many as its train rows have."""
+    candidate = Candidate(plan, state)
+    if all(candidate.slots(child).is_dir() for child in plan.children):
+        return tuple(child.plan for child in candidate.children)
+    return tuple(_expected(child, plan, train) for child in plan.children)
+
+
+def _expected(child: Plan, plan: Plan, train: pa.Table) -> Plan:
+    """As many rows for each row of a stratum as the train rows have that meet its conditions."""
+    counts = train[count_column(child.recipe.dataset)]
+    columns = {column.name: column for column in plan.source.schema_}
+    slots = []
+    for job in plan.jobs:
+        means = [pc.mean(counts.filter(meeting(train, stratum.where, columns))).as_py() for stratum in job.strata]
+        rows = sum(stratum.rows * mean for stratum, mean in zip(job.strata, means, strict=True))
+        slots.append(JobSlots(round(rows), sha256="", families={}))
+    return with_slots(child, plan, slots)
+
+
+def _together(costs: list[Estimate]) -> Estimate:
+    fits, makes = [cost.fit_s for cost in costs], [cost.generate_s for cost in costs]
+    return Estimate(_total(fits), _total(makes), sum(cost.disk_bytes for cost in costs))
+
+
 def estimate(plan: Plan, state: State) -> Estimate:
     """From the receipts of earlier fits and shards of the same generators in this state; else the generators' own guess."""
     known = receipts(state.root / "models")
     fits = [_fit_seconds(model, plan, known) for model in plan.models if model.trains]
     makes = [_generate_seconds(job, plan, state, known) for job in plan.jobs]
-    row = sum(_BYTES_A_CELL.get(column.dtype, _BYTES_AN_IMAGE) for column in plan.jobs[0].schema_) + _PROVENANCE_BYTES
+    row = sum(_BYTES_A_CELL.get(column.dtype, _BYTES_AN_IMAGE) for column in plan.released) + _PROVENANCE_BYTES
     copies = 3  # staged shards, the candidate, the release
     return Estimate(_total(fits), _total(makes), plan.rows * row * copies)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from synthmill.console import Reporter, duration
 from synthmill.engine import ShouldStop
 from synthmill.inline import Inline
-from synthmill.job_run import JobRun
+from synthmill.job_run import JobGiven, JobRun
 from synthmill.kits import make_kit
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.resolve import Real
@@ -26,7 +26,7 @@ from synthmill.store.assemble import job_rows
 from synthmill.store.models import read_model
 from synthmill.store.secret import noise_key
 from synthmill.store.state import State
-from synthmill.words import FitWords, generate_words
+from synthmill.words import FitWords, generate_words, of_child
 from synthmill.work import FitTask, FittedModel
 
 Files = Mapping[str, bytes]  # of a fitted model
@@ -55,7 +55,7 @@ class LooseJobs:
 
     def fit(self, job: JobPlan) -> FittedModel:
         """Fit the job's model and keep it in memory alone."""
-        task = f"fit {job.generator}"
+        task = f"fit {of_child(self.plan)}{job.generator}"
         model = self.model(job)
         secret = noise_key(self.state, model, "cpu")
         before = read_ancestor(self.state, model, task, self.reporter.say)
@@ -66,9 +66,12 @@ class LooseJobs:
         return fitted
 
     @contextmanager
-    def made(self, job: JobPlan, files: Files) -> Iterator[MadeJob]:
-        """The job's accepted rows, on disk for the block; raises AcceptanceError and ShardError as a run does."""
-        recipe, task = self.plan.recipe, f"generate {job.index} {job.generator}"
+    def made(self, job: JobPlan, files: Files, slots: JobGiven | None = None) -> Iterator[MadeJob]:
+        """The job's accepted rows, on disk for the block; raises AcceptanceError and ShardError as a run does.
+
+        A child's job is given its `slots`.
+        """
+        recipe, task = self.plan.recipe, f"generate {of_child(self.plan)}{job.index} {job.generator}"
         kit = make_kit(
             job,
             files,
@@ -77,10 +80,12 @@ class LooseJobs:
             rules=recipe.rules,
             reject_copies=recipe.accept.copies_of_train == "reject",
             device="cpu",
+            context=() if self.plan.belonging is None else self.plan.belonging.context,
+            attempts=int(recipe.accept.candidates_per_row),
         )
         with tempfile.TemporaryDirectory(prefix="synthmill-") as folder, Inline() as engine:
             state = State(Path(folder))
-            run = JobRun(job, recipe.accept, state, workers=engine.workers)
+            run = JobRun(job, recipe.accept, state, workers=engine.workers, slots=slots)
             try:
                 engine.generate(
                     run,
@@ -104,4 +109,6 @@ class MadeJob:
 
 def unmeasured(recipe: Recipe) -> Recipe:
     """The recipe with nothing to score, which changes no row and spares the imports."""
-    return recipe.model_copy(update={"scores": (), "gates": {}})
+    nothing: dict[str, object] = {"scores": (), "gates": {}}
+    children = {name: child.model_copy(update=nothing) for name, child in recipe.children.items()}
+    return recipe.model_copy(update={**nothing, "children": children})

@@ -84,6 +84,11 @@ def open_job(
         real = read_real(recipe, workspace)
         recipe = _with_job(recipe, request, rows, real.source.schema)
         plan = real.plan(recipe, workspace)
+    if recipe.children:
+        names = ", ".join(recipe.children)
+        reporter.say(
+            f"first table alone: no rows of {names} are written; `synthmill run {request.recipe}` makes those too"
+        )
     jobs = LooseJobs(plan, real, State(workspace.state), reporter, should_stop)
     return OneJob(request, jobs, _reseeded(plan.jobs[request.job], request.seed))
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from synthmill.conditions import Condition, meant_by
 from synthmill.spec import PATTERN_WORDS
 
 Location = tuple[int | str, ...]
@@ -82,6 +83,8 @@ class _Found:
     def words(self) -> str:
         if self.type == "string_pattern_mismatch":
             return PATTERN_WORDS.get(self.details["ctx"]["pattern"], self.details["msg"])
+        if self.type == "model_type" and self.details["ctx"]["class_name"] == Condition.__name__:
+            return f"must be a condition; write {meant_by(self.details['input'])}"
         context = {name: str(value) for name, value in self.details.get("ctx", {}).items()}
         return _WORDS[self.type].format(**context) if self.type in _WORDS else self.details["msg"]
 

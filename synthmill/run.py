@@ -46,7 +46,7 @@ from synthmill.store.secret import noise_key
 from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
-from synthmill.words import FitWords, generate_words, source_lines
+from synthmill.words import FitWords, generate_words, of_child, source_lines
 from synthmill.work import FitTask
 
 Stop = Callable[[], bool]
@@ -142,7 +142,7 @@ class Run:
         if not model.trains or self.candidate(plan).is_complete:
             return
         with self._stage("fit"):
-            folder, task = self.state.model(model.fingerprint), f"fit {_of_child(plan)}{model.generator}"
+            folder, task = self.state.model(model.fingerprint), f"fit {of_child(plan)}{model.generator}"
             if (found := read_model(folder)) is not None:
                 self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
                 return
@@ -175,7 +175,7 @@ class Run:
         if not job.rows:
             return
         with self._stage("generate"), naming_child(plan):
-            task = f"generate {_of_child(plan)}{job.index} {job.generator}"
+            task = f"generate {of_child(plan)}{job.index} {job.generator}"
             given = given_for(plan, job, self.state)
             run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers, slots=given)
             try:
@@ -218,7 +218,7 @@ class Run:
 
     def assemble(self, plan: Plan) -> None:
         """Have the accepted rows in files."""
-        candidate, task = self.candidate(plan), f"assemble {_of_child(plan)}".rstrip()
+        candidate, task = self.candidate(plan), f"assemble {of_child(plan)}".rstrip()
         with self._stage("assemble"):
             if candidate.is_assembled:
                 self.reporter.say(f"{task}: found, {plan.rows:,} rows")
@@ -293,8 +293,3 @@ class Run:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-
-
-def _of_child(plan: Plan) -> str:
-    """The child's name where the plan is one's, so that its tasks are not taken for those of the first table."""
-    return "" if plan.belonging is None else f"{plan.recipe.dataset} "

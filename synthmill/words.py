@@ -33,6 +33,11 @@ class FitWords:
         self.reporter.progress(self.task, step, steps, words)
 
 
+def of_child(plan: Plan) -> str:
+    """The child's name where the plan is one's, so that its tasks are not taken for those of the first table."""
+    return "" if plan.belonging is None else f"{plan.recipe.dataset} "
+
+
 def generate_words(progress: Progress) -> str:
     """Speed, rejects by reason and time left."""
     speed = f"{progress.rows_per_s:,.0f} rows/s" if progress.workers else "loading the model"

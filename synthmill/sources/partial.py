@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from synthmill.columns import Schema
 from synthmill.domains import labels
@@ -35,6 +38,16 @@ class PartialFile:
         return stream(self.where, self.schema, root=root, allowed=(Path(root.anchor),))
 
 
+@dataclass(slots=True)
+class UnknownLabels:
+    """Rows that lack a cell and have a label that neither train nor the recipe has, which a model cannot be given."""
+
+    rows: int = 0
+    first: int = 0  # the number of the first of them, from 1
+    columns: Counter[str] = field(default_factory=Counter)  # rows by the column of the label
+    empty: int = 0  # cells of these rows, in columns of the file
+
+
 @dataclass(frozen=True, slots=True)
 class Gaps:
     """What a file leaves open: its `rows`, how many of them lack nothing, and `empty` cells by column of the file."""
@@ -42,6 +55,7 @@ class Gaps:
     rows: int
     whole: int
     empty: Mapping[str, int]
+    unknown: UnknownLabels
 
 
 def open_partial(path: Path, source: Schema, givable: Collection[str]) -> PartialFile:
@@ -64,31 +78,67 @@ def open_partial(path: Path, source: Schema, givable: Collection[str]) -> Partia
     return PartialFile(path, Schema(columns=tuple(column for column in source if column.name in names)))
 
 
-def survey(file: PartialFile, train: pa.Table, source: Schema) -> Gaps:
-    """Read the file once; SourceError that names the row of a label that neither train nor the recipe has, and never the label."""
-    known = {
+def known_labels(given: Schema, train: pa.Table) -> Mapping[str, pa.Array]:
+    """What a model can be given in those of the columns `given` where that is not any value at all."""
+    return {
         column.name: pc.unique(train[column.name]) if (described := labels(column)) is None else described
-        for column in file.schema
+        for column in given
         if column.is_discrete or train[column.name].null_count == train.num_rows
     }
-    rows, whole = 0, 0
+
+
+def is_unknown(cells: pa.ChunkedArray, known: pa.Array) -> NDArray[np.bool_]:
+    """Where a cell has a label that is none of `known`; (rows,)."""
+    found: NDArray[np.bool_] = pc.and_(pc.is_valid(cells), pc.invert(pc.is_in(cells, value_set=known))).to_numpy()
+    return found
+
+
+def survey(file: PartialFile, known: Mapping[str, pa.Array], source: Schema) -> Gaps:
+    """Read the file once. A row that lacks nothing may have any label, as no model is asked for it."""
+    is_short = len(file.schema) < len(source)
+    rows, whole, unknown = 0, 0, UnknownLabels()
     empty = dict.fromkeys(file.schema.names, 0)
     for piece in file.pieces():
-        for name, values in known.items():
-            _refuse_unknown(piece[name], values, name, file.where, rows)
-        lacking = pc.is_null(piece[0])
-        for name in piece.column_names:
-            empty[name] += piece[name].null_count
-            lacking = pc.or_(lacking, pc.is_null(piece[name]))
+        lacks = np.stack([cells.is_null().to_numpy() for cells in piece.columns], 1)  # (rows, columns)
+        is_open = lacks.any(1) | np.full(piece.num_rows, is_short)
+        for name, count in zip(piece.column_names, lacks.sum(0).tolist(), strict=True):
+            empty[name] += count
+        _add_unknown(unknown, piece, known, is_open, lacks, rows)
         rows += piece.num_rows
-        whole += piece.num_rows - pc.sum(lacking).as_py() if len(file.schema) == len(source) else 0
-    return Gaps(rows, whole, empty)
+        whole += int((~is_open).sum())
+    return Gaps(rows, whole, empty, unknown)
 
 
-def _refuse_unknown(cells: pa.ChunkedArray, known: pa.Array, name: str, where: str, before: int) -> None:
-    """`before` rows come before these cells."""
-    is_unknown = pc.and_(pc.is_valid(cells), pc.invert(pc.is_in(cells, value_set=known)))
-    if (place := pc.index(is_unknown, True).as_py()) >= 0:
-        what = f"column {name} has a value that train never had, so the model knows nothing that goes with it"
-        hint = "leave the cell empty to have it filled, or correct it"
-        raise SourceError(what, where=f"{where}, row {before + place + 1:,}", hint=hint)
+def _add_unknown(
+    unknown: UnknownLabels,
+    piece: pa.Table,
+    known: Mapping[str, pa.Array],
+    is_open: NDArray[np.bool_],
+    lacks: NDArray[np.bool_],
+    before: int,
+) -> None:
+    """`before` rows come before those of the piece."""
+    found = {name: is_unknown(piece[name], values) & is_open for name, values in known.items()}
+    places = np.flatnonzero(sum(found.values(), np.zeros(piece.num_rows, np.int64)))
+    if len(places) == 0:
+        return
+    unknown.columns.update({name: int(is_it.sum()) for name, is_it in found.items() if is_it.any()})
+    unknown.first = unknown.first or before + int(places[0]) + 1
+    unknown.rows += len(places)
+    unknown.empty += int(lacks[places].sum())
+
+
+def refuse_unknown(file: PartialFile, gaps: Gaps) -> None:
+    """SourceError that counts the rows with a label that a model cannot be given and names their columns, and never the label."""
+    unknown = gaps.unknown
+    if unknown.rows:
+        columns = ", ".join(f"{name} ({count:,})" for name, count in unknown.columns.items())
+        what = (
+            f"{unknown.rows:,} of {gaps.rows:,} rows, the first of them row {unknown.first:,}, have a value that train "
+            f"never had, so the model knows nothing that goes with it; by column: {columns}"
+        )
+        hint = (
+            "correct these cells or empty them; else --unknown keep leaves those rows as they are, "
+            "and --unknown blank fills their gaps as if that cell were empty, but writes it as it is"
+        )
+        raise SourceError(what, where=file.where, hint=hint)

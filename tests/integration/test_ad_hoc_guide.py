@@ -46,7 +46,7 @@ def workspace(tmp_path_factory):
 
 def test_the_commands_of_the_guide_do_what_it_says(workspace):
     asked = commands()
-    assert [words[0] for words in asked] == ["preview", "run", *["sample"] * 6, "score"]
+    assert [words[0] for words in asked] == ["preview", "run", *["sample"] * 7, "score"]
     done = []
     for words in asked:
         more = {"run": ["--inline", "--json"], "score": ["--scores", "fidelity/shape"]}.get(words[0], [])
@@ -72,5 +72,6 @@ def test_the_commands_of_the_guide_do_what_it_says(workspace):
     assert all(column.null_count == 0 for column in full.columns)
     five = pq.read_table(workspace / "five.parquet")
     assert five["_completion"].to_pylist() == [number for number in range(5) for _ in range(200)]
+    assert (workspace / "kept.csv").read_bytes() == (workspace / "full.csv").read_bytes()  # no label is unknown
     assert (workspace / "scores/more/report.html").is_file()
-    assert "fidelity/shape" in done[8].out
+    assert "fidelity/shape" in done[9].out

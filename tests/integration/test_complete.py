@@ -123,11 +123,41 @@ def test_rows_on_stdout_are_the_same(workspace):
     assert printed[2].endswith('"Riga"')
 
 
+def test_a_label_that_train_never_had_stops_no_other_row(workspace, tmp_path):
+    (workspace / "few.csv").write_text("age,city\n30,\n,Rome\n31,Rome\n")
+    told, tables = {}, {}
+    for choice in ("keep", "blank"):
+        out = tmp_path / f"{choice}.parquet"
+        done = complete(workspace, "-o", out, "--unknown", choice, "--json", file="few.csv")
+        assert (done.code, "Rome" in done.err) == (0, False), done.err
+        assert "city: a value that train never had in 2 rows that lack a cell" in done.err
+        told[choice], tables[choice] = json.loads(done.out), pq.read_table(out).replace_schema_metadata()
+        dry = complete(workspace, "-o", tmp_path / "x.csv", "--unknown", choice, "--dry-run", file="few.csv").err
+        assert f"would fill {told[choice]['filled']} cells" in dry
+    assert told["keep"]["unknown"] == told["blank"]["unknown"] == {"city": 2}
+    assert (told["keep"]["filled"], told["blank"]["filled"]) == (2, 5)
+    assert told["keep"]["unfilled"] == {"with a value that train never had": 2}
+    assert tables["keep"].slice(1).to_pylist() == [
+        {"age": None, "score": None, "city": "Rome"},
+        {"age": 31, "score": None, "city": "Rome"},
+    ]
+    assert tables["keep"].slice(0, 1).equals(tables["blank"].slice(0, 1))
+    assert tables["blank"]["city"].to_pylist()[1:] == ["Rome", "Rome"]
+    assert sum(column.null_count for column in tables["blank"].columns) == 0
+
+
+def test_what_becomes_of_unknown_labels_is_asked_of_completions_alone(workspace, tmp_path):
+    rows = ["sample", "recipes/people.yaml", "--rows", "5", "-o", tmp_path / "x.csv", "--unknown", "keep"]
+    done = synthmill(workspace, *rows)
+    assert (done.code, "--unknown goes with --complete" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
         ("age,town\n30,Oslo\n", [], "few.csv: the source has no column town"),
-        ("age,city\n30,Oslo\n,Rome\n", [], "few.csv, row 2: column city has a value that train never had"),
+        ("age,city\n30,Oslo\n,Rome\n", [], "1 of 2 rows, the first of them row 2, have a value that train never had"),
+        ("age,city\n30,Oslo\n,Rome\n", [], "by column: city (1)\n  correct these cells or empty them; else --unknown"),
         ("age,city\nancient,Oslo\n", [], "few.csv: column age does not hold int64 as in the source in 1 of 1 rows"),
         ("age,city\n", [], "few.csv: there are columns and no rows"),
         ("age,city\n30,\n", ["--rows", "5"], "give either --rows or --complete"),
@@ -142,4 +172,5 @@ def test_mistakes_are_named_before_any_work(workspace, tmp_path, text, options, 
     assert (done.code, done.out) == (2, "")
     assert words in done.err
     assert "ancient" not in done.err
+    assert "Rome" not in done.err.replace("city is Rome", "")
     assert not (tmp_path / "full.csv").exists()

@@ -9,10 +9,11 @@ import pytest
 from support.tables import MIXED, mixed
 
 from synthmill.columns import Column, Schema
-from synthmill.completion import MISSING_REASON, Completer, CompletionTask, PartialRows
+from synthmill.completion import MISSING_REASON, UNKNOWN_REASON, Completer, CompletionTask, PartialRows
 from synthmill.conditions import Condition
 from synthmill.kits import make_kit
 from synthmill.plan import make_plan
+from synthmill.sources.partial import known_labels
 from synthmill.spec import Recipe
 from synthmill.work import FitTask, fit_model
 
@@ -36,13 +37,13 @@ def fitted(schema=MIXED):
     return plan.jobs[0], fit_model(task, rows, lambda step, steps, loss: None).files
 
 
-def completer(*, schema=MIXED, rules=(), where=None, attempts=20, reject_copies=False):
+def completer(*, schema=MIXED, rules=(), where=None, attempts=20, reject_copies=False, on_unknown="refuse"):
     job, files = fitted(schema)
     conditions = {name: Condition.model_validate({"is": value}) for name, value in (where or {}).items()}
     strata = tuple(stratum.model_copy(update={"where": conditions}) for stratum in job.strata)
     job = job.model_copy(update={"strata": strata, "exact": tuple(conditions)})
     kit = make_kit(job, files, schema, train(schema), rules=rules, reject_copies=reject_copies, device="cpu")
-    return Completer(CompletionTask(kit, ALL, attempts))
+    return Completer(CompletionTask(kit, ALL, attempts, known_labels(MIXED, train()), on_unknown))
 
 
 def gaps(rows=900, seed=1):
@@ -130,6 +131,32 @@ def test_conditions_fill_what_is_empty_and_never_what_is_given():
     assert done.table["city"].to_pylist() == ["Riga", "Riga", "Oslo"] * 20
     assert done.unfilled == {"condition not met": 20}
     assert done.table["age"].null_count == 20
+
+
+STRANGE = pa.table({"city": ["Atlantis", "Riga", None] * 40, "age": pa.array([30, None, 31] * 40)})
+
+
+def test_rows_with_an_unknown_label_keep_their_gaps_where_that_was_asked_for():
+    done = fill(STRANGE, on_unknown="keep")
+    assert done.unfilled == {UNKNOWN_REASON: 40}
+    assert same_where_given(done.table, STRANGE)
+    assert done.table["city"].to_pylist()[::3] == ["Atlantis"] * 40
+    assert done.table["member"].is_null().to_pylist() == [True, False, False] * 40
+    rest = pa.array([False, True, True] * 40)
+    known = STRANGE.set_column(0, "city", pa.array(["Oslo", "Riga", None] * 40))
+    assert done.table.filter(rest).equals(fill(known).table.filter(rest)), "they change no other row"
+
+
+def test_an_unknown_label_is_empty_to_the_model_and_stays_in_the_row():
+    done = fill(STRANGE, on_unknown="blank")
+    assert (done.unfilled, done.table["city"].to_pylist()[::3]) == ({}, ["Atlantis"] * 40)
+    blanked = STRANGE.set_column(0, "city", pa.array([None, "Riga", None] * 40))
+    assert done.table.drop(["city"]).equals(fill(blanked).table.drop(["city"]))
+
+
+def test_rules_read_the_label_that_is_written():
+    done = fill(STRANGE, on_unknown="blank", rules=("city <> 'Atlantis'",))
+    assert done.unfilled == {"rule 0": 40}
 
 
 def test_rows_without_a_gap_stay_even_where_they_break_a_rule():

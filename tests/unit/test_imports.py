@@ -41,7 +41,7 @@ LAYERS = [
     {"examine", "figures", "origin", "words"},
     {"candidates"},
     {"families", "judging", "loose", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
-    {"one_job"},
+    {"loose_children", "one_job"},
     {"compare", "complete", "preview", "quarantine", "run", "run_request", "sample"},
     {"dry_run", "summary"},
     {"ad_hoc", "review"},

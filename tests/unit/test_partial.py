@@ -1,6 +1,7 @@
 """Files of rows to complete: which columns they may have, and what is said of a label that nobody can complete."""
 
 import json
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.csv
@@ -10,7 +11,7 @@ from support.tables import MIXED, mixed
 
 from synthmill.columns import Domain, Schema
 from synthmill.errors import SourceError
-from synthmill.sources.partial import open_partial, survey
+from synthmill.sources.partial import known_labels, open_partial, refuse_unknown, survey
 
 GIVABLE = {"age", "income", "city", "since"}
 
@@ -29,8 +30,9 @@ def written(folder, suffix, table):
     return path
 
 
-def gaps_of(path, train=None):
-    return survey(open_partial(path, MIXED, GIVABLE), mixed() if train is None else train, MIXED)
+def gaps_of(path, schema=MIXED, givable=GIVABLE):
+    file = open_partial(path, schema, givable)
+    return survey(file, known_labels(file.schema, mixed()), schema)
 
 
 each_format = pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
@@ -39,25 +41,42 @@ each_format = pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".par
 @each_format
 def test_every_format_has_the_same_gaps(tmp_path, suffix):
     table = pa.table({"city": ["Oslo", None, "Pisa"] * 10, "age": pa.array([30, 40, None] * 10)})
-    file = open_partial(written(tmp_path, suffix, table), MIXED, GIVABLE)
-    gaps = survey(file, mixed(), MIXED)
+    path = written(tmp_path, suffix, table)
+    file, gaps = open_partial(path, MIXED, GIVABLE), gaps_of(path)
     assert (gaps.rows, gaps.whole, gaps.empty) == (30, 0, {"age": 10, "city": 10})
     assert file.schema.names == ["age", "city"]
     assert pa.concat_tables(file.pieces()).equals(table.select(["age", "city"]))
 
 
 @each_format
-def test_a_label_that_train_never_had_is_named_by_its_row_and_not_told(tmp_path, suffix):
-    path = written(tmp_path, suffix, pa.table({"city": ["Oslo"] * 16 + ["Atlantis"]}))
-    with pytest.raises(SourceError, match=r"row 17: column city has a value that train never had") as caught:
-        gaps_of(path)
+def test_labels_that_train_never_had_are_counted_by_column_and_not_told(tmp_path, suffix):
+    rows = {"city": ["Oslo"] * 16 + ["Atlantis", "Atlantis", None], "since": [date(1999, 1, 1)] * 18 + [None]}
+    path = written(tmp_path, suffix, pa.table(rows))
+    gaps = gaps_of(path)
+    assert (gaps.unknown.rows, gaps.unknown.first, gaps.unknown.columns) == (2, 17, {"city": 2})
+    with pytest.raises(
+        SourceError, match=r"2 of 19 rows, the first of them row 17, .* by column: city \(2\)"
+    ) as caught:
+        refuse_unknown(open_partial(path, MIXED, GIVABLE), gaps)
+    assert "--unknown keep" in caught.value.hint
     assert "Atlantis" not in str(caught.value)
+
+
+def test_a_row_that_lacks_nothing_may_have_any_label(tmp_path):
+    path, table = tmp_path / "rows.parquet", mixed(40)
+    cities = pa.array(["Atlantis"] * 40)
+    pq.write_table(table.set_column(table.column_names.index("city"), "city", cities), path)
+    gaps = gaps_of(path, givable=set(MIXED.names))
+    lacking = table.drop(["city"]).to_pandas().isna()
+    assert gaps.unknown.rows == lacking.any(axis=1).sum() > 0
+    assert gaps.unknown.empty == lacking.sum().sum()
+    assert gaps.whole == 40 - gaps.unknown.rows > 0
 
 
 def test_whole_rows_are_counted_where_no_column_is_missing(tmp_path):
     path, table = tmp_path / "rows.parquet", mixed(40)
     pq.write_table(table, path)
-    gaps = survey(open_partial(path, MIXED, set(MIXED.names)), mixed(), MIXED)
+    gaps = gaps_of(path, givable=set(MIXED.names))
     assert gaps.whole == len(table.to_pandas().dropna()) < 40
 
 
@@ -79,9 +98,8 @@ def test_a_key_that_only_later_lines_have_is_a_column_too(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(f'{{"age": 30{" " * 1000}}}\n' * 20_000 + '{"age": 31, "city": "Riga"}\n')
     assert path.stat().st_size > 1 << 24
-    file = open_partial(path, MIXED, GIVABLE)
-    assert file.schema.names == ["age", "city"]
-    assert survey(file, mixed(), MIXED).empty == {"age": 0, "city": 20_000}
+    assert open_partial(path, MIXED, GIVABLE).schema.names == ["age", "city"]
+    assert gaps_of(path).empty == {"age": 0, "city": 20_000}
 
 
 def test_other_files_are_refused(tmp_path):
@@ -98,4 +116,4 @@ def test_a_label_that_the_recipe_describes_is_known_without_a_train_row(tmp_path
     columns = tuple(c.model_copy(update={"domain": domain}) if c.name == "city" else c for c in MIXED)
     described = Schema(columns=columns)
     path = written(tmp_path, ".csv", pa.table({"city": ["Atlantis"]}))
-    assert survey(open_partial(path, described, GIVABLE), mixed(), described).rows == 1
+    assert gaps_of(path, described).unknown.rows == 0
