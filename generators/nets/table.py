@@ -88,18 +88,13 @@ class NetworkParams(contract.Params):
     max_minutes: float | None = Field(None, gt=0, description="the fit ends by then; its bytes then follow the clock")
     batch: int = Field(256, ge=1, description="rows of an optimizer step")
     learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
     refine: bool = Field(
         True, description="also fit trees that tell train from proposals, by which rows are redrawn; from 1,000 rows on"
     )
     tries: int = sampling(8, ge=1, le=64, description="proposals for a row at most; 1 takes the first, which is faster")
     temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
-
-
-class WarmParams(NetworkParams):
-    """The same, for networks that a saved one can start."""
-
-    weight_decay: float = Field(0.01, ge=0)
-    warm_start: bool = Field(False, description="go on from the last released model, in half the default steps")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 from generators.nets.denoiser import Rows, initialise
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
 from generators.nets.mixed_diffusion import MixedDiffusion, Noise
-from generators.nets.table import Draws, NetworkGenerator, WarmParams
+from generators.nets.table import Draws, NetworkGenerator, NetworkParams
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.table import TableCodec
@@ -45,7 +45,7 @@ class Diffusion(NetworkGenerator):
     family = "diffusion"
     version = 2
 
-    class Params(WarmParams):
+    class Params(NetworkParams):
         """`steps` and `width` are the dials of a fit, `evaluations` that of sampling."""
 
         refine: bool = Field(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from generators.nets.adversarial import Noise, Players, flat_from_tensors, flat_vocabularies, game, initialise
 from generators.nets.autoregressive import random_ranks
-from generators.nets.learners import WARM_UP, bf16, follow, set_rate, split, warm_cosine
+from generators.nets.learners import WARM_UP, bf16, follow, set_rate, split, start_from, warm_cosine
 from generators.nets.table import Draws, NetworkGenerator, NetworkParams
 from generators.nets.tokens import RowTokens, row_tokens, to_tensors
 from generators.nets.training import Learner
@@ -96,6 +96,7 @@ class GAN(NetworkGenerator):
         rows = row_tokens(words, encoded.codes, encoded.values).to(device)
         players = Players(words, width=self.params.width, dropout=self.params.dropout)
         initialise(players, torch.Generator().manual_seed(seeds.derive(seed, "weights")))
+        start_from(players, data.before)
         draw = torch.Generator(device).manual_seed(seeds.derive(seed, "draws"))
         learner = _Learner(players.to(device), rows, self.params, draw)
         return self._train(learner, data, seed, progress, checkpoint)
@@ -124,7 +125,7 @@ class _Learner(Learner):
         train_rows, held = split(len(rows), draw)
         self.train, self.held = rows.take(train_rows).packed(), rows.take(held)
         self.optimizers = tuple(
-            torch.optim.AdamW(player.parameters(), betas=_BETAS, fused=True)
+            torch.optim.AdamW(player.parameters(), betas=_BETAS, weight_decay=params.weight_decay, fused=True)
             for player in (players.generator, players.critic)
         )
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
 from generators.nets.private_table import PRIVATE_STEPS, Spending, fit_privately
-from generators.nets.table import Draws, NetworkGenerator, WarmParams
+from generators.nets.table import Draws, NetworkGenerator, NetworkParams
 from generators.nets.tokens import (
     RowTokens,
     Vocabulary,
@@ -54,7 +54,7 @@ class LLM(NetworkGenerator):
     family = "llm"
     version = 4
 
-    class Params(WarmParams):
+    class Params(NetworkParams):
         """`width` is the dial of capacity, `steps` that of time."""
 
         width: int | None = Field(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from generators.nets.autoregressive import Uniforms, random_ranks
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
-from generators.nets.table import Draws, NetworkGenerator, WarmParams
+from generators.nets.table import Draws, NetworkGenerator, NetworkParams
 from generators.nets.tokens import (
     RowTokens,
     Vocabulary,
@@ -52,7 +52,7 @@ class VAE(NetworkGenerator):
     family = "vae"
     version = 4
 
-    class Params(WarmParams):
+    class Params(NetworkParams):
         """`width` is the dial of capacity, `steps` that of time."""
 
         width: int = Field(128, ge=8, description="units of a hidden layer, of each column")

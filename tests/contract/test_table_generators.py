@@ -372,6 +372,20 @@ def test_a_fit_that_diverges_says_so(key):
 
 
 @each
+def test_a_warm_start_goes_on_from_the_model_that_it_is_given(key, tmp_path):
+    if not has(key, "warm_start"):
+        return
+    short = {"steps": 15, "width": 48, "depth": 1, "batch": 128, "refine": False}
+    saved(fitted(key), tmp_path / "before")
+    told = {}
+    for before in (None, tmp_path / "before"):
+        data = TrainData(people().table, people().schema, before)
+        frame = fit(key, data, warm_start=True, **short)[0].sample(request(1_024)).table.to_pandas()
+        told[before] = ((frame["shade"] > 0) == (frame["colour"] == "red")).mean()
+    assert told[tmp_path / "before"] > max(0.85, told[None] + 0.05)
+
+
+@each
 @pytest.mark.parametrize("column", ["colour", "shade"])
 def test_one_column_is_learnt_in_batches_that_have_nothing_but_given_cells(key, column):
     """With one row a batch, half of the batches teach nothing."""
