@@ -34,8 +34,8 @@ from synthmill.rules import Rules
 from synthmill.spec import Job, Recipe
 
 FORMAT = 1
-_MODEL_PACKAGES = ("numpy", "scikit-learn", "torch")
-_NOISE_PACKAGES = ("opacus", "scipy")  # how much, and which: fits that differ in them must not share their noise
+_MODEL_PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "xgboost-cpu")
+_NOISE_PACKAGES = ("opacus",)  # beside scipy, how much and which: fits that differ in them must not share their noise
 _BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost-cpu")
 
 

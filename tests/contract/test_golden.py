@@ -22,7 +22,7 @@ from synthmill.store.staging import shard_bytes
 
 GOLDEN = Path(__file__).with_name("golden.json")
 PLACE = {
-    **versions_of(("numpy", "torch", "pyarrow", "pillow", "scikit-learn")),
+    **versions_of(("numpy", "torch", "pyarrow", "pillow", "scikit-learn", "scipy")),
     "instructions": torch.backends.cpu.get_cpu_capability(),
 }
 
