@@ -41,17 +41,21 @@ def derive(*parts: object) -> int:
     return int.from_bytes(digest.digest()[:8], "little")
 
 
-def uniforms(key: int, candidates: NDArray[np.int64], step: int, size: int) -> NDArray[np.float64]:
-    """Uniforms in the open interval (0, 1), one row per candidate: shape (len(candidates), size), 52 random bits each."""
+def uniforms(key: int, candidates: NDArray[np.int64], step: int | NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """Uniforms in the open interval (0, 1), one row per candidate: shape (len(candidates), size), 52 random bits each.
+
+    `step` is below 2^32, one for all candidates or one each.
+    """
     pairs = -(-size // 2)  # one counter gives four 32-bit words, so two doubles
     index = np.asarray(candidates, dtype=np.uint64)[:, None]
     lane = np.arange(pairs, dtype=np.uint64)[None, :]
-    words = philox((index & _LOW, index >> _SHIFT, np.full_like(lane, step), lane), key)
+    steps = np.broadcast_to(np.asarray(step, dtype=np.uint64).reshape(-1, 1), index.shape)
+    words = philox((index & _LOW, index >> _SHIFT, steps, lane), key)
     high, low = np.stack([words[0], words[2]], -1), np.stack([words[1], words[3]], -1)  # (rows, pairs, 2)
     bits = ((high << _SHIFT) | low) >> np.uint64(12)
     return ((bits.astype(np.float64) + 0.5) * 2.0**-52).reshape(len(index), -1)[:, :size]
 
 
-def normals(key: int, candidates: NDArray[np.int64], step: int, size: int) -> NDArray[np.float64]:
+def normals(key: int, candidates: NDArray[np.int64], step: int | NDArray[np.int64], size: int) -> NDArray[np.float64]:
     """Standard normals by inversion, so that each comes from one uniform: shape (len(candidates), size)."""
     return np.asarray(ndtri(uniforms(key, candidates, step, size)), dtype=np.float64)

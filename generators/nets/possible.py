@@ -33,11 +33,25 @@ class Possible:
     sizes: tuple[int, ...]
     functions: Mapping[tuple[int, int], Tensor]
     tables: Mapping[tuple[int, int], Tensor]
+    tellers: Mapping[int, Sequence[int]]
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Part],
+        functions: Mapping[tuple[int, int], Tensor],
+        tables: Mapping[tuple[int, int], Tensor],
+    ) -> Self:
+        """With the tellers of each part looked up once."""
+        tellers: dict[int, list[int]] = defaultdict(list)
+        for teller, told in sorted({*functions, *((b, a) for a, b in functions), *tables}):
+            tellers[told].append(teller)
+        return cls(tuple(part.size for part in parts), functions, tables, dict(tellers))
 
     @classmethod
     def fit(cls, parts: Sequence[Part], codes: Tensor) -> Self:
         """Of train's codes (rows, parts), int64."""
-        sizes, columns = tuple(part.size for part in parts), codes.T.contiguous()
+        sizes, columns = [part.size for part in parts], codes.T.contiguous()
         functions, tables = {}, {}
         for a, b in itertools.combinations(range(len(parts)), 2):
             for teller, told in ((a, b), (b, a)):
@@ -49,7 +63,7 @@ class Possible:
             together = _together(columns[a], columns[b], sizes[a], sizes[b])
             if not together.all():
                 tables[a, b], tables[b, a] = together, together.T.contiguous()
-        return cls(sizes, functions, tables)
+        return cls.of(parts, functions, tables)
 
     def restrict(self, logits: Tensor, told: int, codes: Tensor, known: Tensor, of_tokens: Tensor) -> Tensor:
         """Logits (rows, tokens) of part `told` without the tokens that the `known` codes (rows, parts) rule out.
@@ -58,7 +72,7 @@ class Possible:
         """
         rules = [
             rule[:, of_tokens] | ~known[:, teller, None]
-            for teller in range(codes.shape[1])
+            for teller in self.tellers.get(told, ())
             for rule in self._rules(teller, told, codes[:, teller])
         ]
         if not rules:
@@ -89,10 +103,10 @@ class Possible:
         for name, tensor in tensors.items():
             kind, a, b = name.split(".")
             kinds[kind][int(a), int(b)] = tensor
-        return cls(tuple(part.size for part in parts), kinds["function"], kinds["table"])
+        return cls.of(parts, kinds["function"], kinds["table"])
 
 
-EVERYTHING = Possible((), {}, {})
+EVERYTHING = Possible.of((), {}, {})
 """Nothing is ruled out."""
 
 

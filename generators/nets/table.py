@@ -44,7 +44,8 @@ from synthmill.generator import (
 _BINS_FILE, _POSSIBLE_FILE = "bins.safetensors", "possible.safetensors"
 _TELLING_ROWS = 200_000  # of train, by which it is known what is possible
 _REFINING = 0.2  # of `max_minutes`
-_CHUNK = 128  # rows that are redrawn together
+_CHUNK = 512  # proposals that are drawn together after the first ones
+_STEPS, _TAKING = 32, 31  # steps of an attempt's noise, and the one that says whether it is taken
 
 
 class TableGenerator(Generator):
@@ -99,18 +100,30 @@ class NetworkParams(contract.Params):
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The noise of some candidates under a key; each step number of synthmill.seeds is drawn from once."""
+    """The noise of proposals: of some candidates under a key, each at one of its attempts. A step is drawn from once, and below 32."""
 
     key: int
     candidates: NDArray[np.int64]
+    attempts: NDArray[np.int64]
+
+    @classmethod
+    def first(cls, key: int, candidates: NDArray[np.int64]) -> Self:
+        """Of first attempts."""
+        return cls(key, candidates, np.zeros_like(candidates))
+
+    def again(self, rows: NDArray[np.int64], attempts: NDArray[np.int64]) -> Draws:
+        """Of other attempts of some of the rows."""
+        return Draws(self.key, self.candidates[rows], attempts)
 
     def uniforms(self, step: int, size: int, device: torch.device) -> Tensor:
         """(candidates, size), float64, in the open interval (0, 1)."""
-        return torch.from_numpy(seeds.uniforms(self.key, self.candidates, step, size)).to(device)
+        steps = _STEPS * self.attempts + step
+        return torch.from_numpy(seeds.uniforms(self.key, self.candidates, steps, size)).to(device)
 
     def normals(self, step: int, size: int, device: torch.device) -> Tensor:
         """(candidates, size), float32."""
-        return torch.from_numpy(seeds.normals(self.key, self.candidates, step, size)).to(device, torch.float32)
+        steps = _STEPS * self.attempts + step
+        return torch.from_numpy(seeds.normals(self.key, self.candidates, steps, size)).to(device, torch.float32)
 
 
 class NetworkGenerator(TableGenerator):
@@ -178,14 +191,15 @@ class NetworkGenerator(TableGenerator):
             if is_late():
                 return
             with bf16(device):
-                yield proposer._draw(Draws(key, np.arange(first, first + self.micro_batch)), codes, values, seen)
+                draws = Draws.first(key, np.arange(first, first + self.micro_batch))
+                yield proposer._draw(draws, codes, values, seen)
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
         """All candidates asked for; given cells come back as they were given."""
         device = next(self._network.parameters()).device
         codes, values, seen = encode_given(self._codec, request)
-        draws, given = Draws(request.key, request.candidates), (codes, values)
+        draws, given = Draws.first(request.key, request.candidates), (codes, values)
         with bf16(device):
             made = self._draw(draws, *given, seen.to(device))
             if self._refiner is not None:
@@ -195,23 +209,55 @@ class NetworkGenerator(TableGenerator):
         return Sampled(keep_given(table, request, exact), request.candidates)
 
     def _redrawn(self, refiner: Refiner, draws: Draws, given: Cells, seen: Tensor, made: Cells) -> Cells:
-        """`made`, with every row proposed anew until one is taken, `tries` times at most."""
+        """`made`, with each row that is not taken replaced by the first proposal that is, or by the last of `tries`.
+
+        Where few rows wait, several attempts of each are proposed at once; which one is taken does not depend on that.
+        """
         codes, values = (cells.cpu() for cells in made)
-        waiting = np.arange(len(codes))
-        for attempt in range(1, self.params.tries):
-            rows = torch.from_numpy(waiting)
-            proposed = [torch.where(seen, old, new)[rows] for old, new in zip(given, (codes, values), strict=True)]
-            chances = Draws(seeds.derive(draws.key, "taken", attempt), draws.candidates[waiting])
-            taken = refiner.takes((proposed[0], proposed[1]), chances.uniforms(0, 1, rows.device)[:, 0].numpy())
-            waiting = waiting[~taken]
-            if not len(waiting):
-                break
-            key = seeds.derive(draws.key, "attempt", attempt)
-            for chunk in _chunks(waiting):
-                rows = torch.from_numpy(chunk)
-                again = Draws(key, draws.candidates[chunk])
-                new_codes, new_values = self._draw(again, *only(given, rows), seen[rows].to(made[0].device))
-                codes[rows], values[rows] = new_codes.cpu(), new_values.cpu()
+        everyone = np.arange(len(codes))
+        waiting = everyone[~self._takes(refiner, draws, everyone, given, seen, (codes, values))]
+        attempt = 1
+        while len(waiting) and attempt < self.params.tries:
+            ahead = min(self.params.tries - attempt, max(1, _CHUNK // len(waiting)))
+            rows, attempts = np.repeat(waiting, ahead), np.tile(np.arange(attempt, attempt + ahead), len(waiting))
+            proposed = self._proposed(draws, rows, attempts, given, seen, made[0].device)
+            taken = self._takes(refiner, draws.again(rows, attempts), rows, given, seen, proposed)
+            attempt += ahead
+            by_row = taken.reshape(-1, ahead)
+            by_row[:, -1] |= attempt == self.params.tries
+            is_done, first = by_row.any(1), by_row.argmax(1)
+            chosen = torch.from_numpy((np.arange(len(waiting)) * ahead + first)[is_done])
+            done = torch.from_numpy(waiting[is_done])
+            codes[done], values[done] = only(proposed, chosen)
+            waiting = waiting[~is_done]
+        return codes, values
+
+    def _takes(
+        self, refiner: Refiner, draws: Draws, rows: NDArray[np.int64], given: Cells, seen: Tensor, proposed: Cells
+    ) -> NDArray[np.bool_]:
+        """Whether each proposal, for the row of the request that `rows` names, is taken."""
+        places = torch.from_numpy(rows)
+        codes, values = (torch.where(seen[places], old[places], new) for old, new in zip(given, proposed, strict=True))
+        return refiner.takes((codes, values), draws.uniforms(_TAKING, 1, codes.device)[:, 0].numpy())
+
+    def _proposed(
+        self,
+        draws: Draws,
+        rows: NDArray[np.int64],
+        attempts: NDArray[np.int64],
+        given: Cells,
+        seen: Tensor,
+        device: torch.device,
+    ) -> Cells:
+        """Proposals in pieces of one size, the last one filled up: a proposal's bits do not depend on how many others there are."""
+        count = len(rows)
+        padded = np.arange(-(-count // _CHUNK) * _CHUNK) % count
+        pieces = []
+        for piece in np.split(padded, len(padded) // _CHUNK):
+            places = torch.from_numpy(rows[piece])
+            new = self._draw(draws.again(rows[piece], attempts[piece]), *only(given, places), seen[places].to(device))
+            pieces.append((new[0].cpu(), new[1].cpu()))
+        codes, values = (torch.cat(cells)[:count] for cells in zip(*pieces, strict=True))
         return codes, values
 
     @abstractmethod
@@ -258,10 +304,3 @@ def _some(table: pa.Table, most: int, seed: int) -> pa.Table:
     if table.num_rows <= most:
         return table
     return table.take(pa.array(np.sort(np.random.default_rng(seed).permutation(table.num_rows)[:most])))
-
-
-def _chunks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """In pieces of one size, the last one filled up, so that a row's bits do not depend on how many others are redrawn."""
-    for first in range(0, len(rows), _CHUNK):
-        chunk = rows[first : first + _CHUNK]
-        yield np.concatenate([chunk, np.full(_CHUNK - len(chunk), chunk[0])])
