@@ -192,7 +192,8 @@ class NetworkGenerator(TableGenerator):
                 return
             with bf16(device):
                 draws = Draws.first(key, np.arange(first, first + self.micro_batch))
-                yield proposer._draw(draws, codes, values, seen)
+                made = proposer._draw(draws, codes, values, seen)
+            yield self._settled(*made)
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
@@ -238,7 +239,11 @@ class NetworkGenerator(TableGenerator):
         """Whether each proposal, for the row of the request that `rows` names, is taken."""
         places = torch.from_numpy(rows)
         codes, values = (torch.where(seen[places], old[places], new) for old, new in zip(given, proposed, strict=True))
-        return refiner.takes((codes, values), draws.uniforms(_TAKING, 1, codes.device)[:, 0].numpy())
+        return refiner.takes(self._settled(codes, values), draws.uniforms(_TAKING, 1, codes.device)[:, 0].numpy())
+
+    def _settled(self, codes: Tensor, values: Tensor) -> Cells:
+        """Cells on the grids of their columns, as train's are: else trees would tell proposals by what decoding mends."""
+        return codes.cpu(), self._codec.settle(codes.cpu(), values.cpu())
 
     def _proposed(
         self,

@@ -101,6 +101,12 @@ class NumberColumn:
         encoded.rest[present] = numbers.view(np.int64) - near.view(np.int64)  # wraps, and wraps back
         return encoded
 
+    def settle(self, cells: Cells) -> Cells:
+        """The cells as they would be encoded after they were decoded: a free score becomes that of the number it stands for."""
+        numbers = self._numbers_of(cells.codes, cells.values)
+        scores = self.quantiles.to_scores(_offsets(numbers, self.lowest, self.step))
+        return Cells(cells.codes, np.where(cells.codes == self.free, scores, 0.0), cells.rest)
+
     def decode(self, cells: Cells) -> pa.Array:
         """Numbers on train's grid and between its bounds, moved by `rest`."""
         missing = cells.codes == (-1 if self.missing is None else self.missing)

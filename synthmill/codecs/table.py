@@ -152,6 +152,15 @@ class TableCodec(Codec[EncodedTable]):
         codec = next(c for c in self._encoded if c.column.name == name)
         return codec.encode(plain(codec.column, cells))
 
+    def settle(self, codes: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Values (rows, parts) on the grids of their columns: what train's rows have, and what is made only once it is decoded."""
+        settled = torch.zeros(values.shape, dtype=torch.float64)
+        for j, codec in enumerate(self._encoded):
+            if isinstance(codec, NumberColumn) and codec.free is not None:
+                cells = Cells(codes[:, j].numpy(), values[:, j].double().numpy(), np.zeros(len(codes), np.int64))
+                settled[:, j] = torch.from_numpy(codec.settle(cells).values)
+        return settled
+
     def decode(self, encoded: EncodedTable, *, key: int = 0, candidates: NDArray[np.int64] | None = None) -> pa.Table:
         """Rows of train's schema. Ids are made anew as a function of `key` and candidate number (by default the row's)."""
         numbers = np.arange(len(encoded)) if candidates is None else candidates

@@ -125,6 +125,20 @@ def test_made_numbers_keep_bounds_decimals_and_grid() -> None:
     assert (made_fives.min(), made_fives.max()) == (fives.min(), fives.max())
 
 
+def test_settled_cells_are_what_decoding_and_encoding_give() -> None:
+    random = np.random.default_rng(6)
+    cells: list[float | None] = [*random.normal(20, 9, 2_000).round(1), *[7.5] * 200, *[None] * 50]
+    codec = TableCodec.fit(*one("number", "double", cells))
+    codes = torch.from_numpy(random.integers(0, codec.parts[0].size, (500, 1)))
+    values = torch.from_numpy(random.normal(size=(500, 1)))
+    again = codec.encode(codec.decode(EncodedTable(codes, values)))
+    stays = again.codes == codes  # a free score may stand for an atom's number
+    settled = codec.settle(codes, values)
+    assert stays.double().mean() > 0.9
+    assert torch.allclose(settled[stays], again.values[stays] * (codes[stays] == codec.parts[0].free))
+    assert torch.equal(codec.settle(codes, settled), settled)
+
+
 def test_few_valued_numbers_and_spikes_are_atoms() -> None:
     random = np.random.default_rng(3)
     few = random.choice([0.5, 2.5, 6.0], 900)
