@@ -34,7 +34,7 @@ jobs:
   - generator: table/vae
     rows: 12_000
     balance: religious
-    params: {steps: STEPS, batch: 64, width: 256, depth: 6}
+    params: {steps: STEPS, batch: 64, width: 256, depth: 6, refine: false}
 rules: ["age > yrs_married"]
 scores: [fidelity/shape]
 gates:
