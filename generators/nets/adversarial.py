@@ -101,6 +101,7 @@ class Players(nn.Module):
         self.generator = ColumnScores(words, width=width, dropout=dropout)
         self.critic = ColumnScores(words, width=width, dropout=dropout)
         for j, word in enumerate(words):
+            self.register_buffer(f"codes_{j}", word.codes_of_tokens, persistent=False)
             self.register_buffer(f"scores_{j}", torch.tensor(word.scores), persistent=False)
             self.register_buffer(f"log_widths_{j}", word.log_widths, persistent=False)
 
@@ -118,24 +119,23 @@ class Players(nn.Module):
         players = (self.generator, self.critic)
         contexts = [(player.cells(given.first, given.scores) * seen[..., None]).sum(1) for player in players]
         made: dict[int, tuple[Tensor, Tensor]] = {}
-        of_tokens = [word.codes_of_tokens.to(seen.device) for word in self.words]
-        codes = torch.stack([of_tokens[j][given.first[:, j]] for j in range(len(self.words))], 1)
+        known_codes = torch.stack([self.get_buffer(f"codes_{j}")[given.first[:, j]] for j in range(len(self.words))], 1)
         known = seen.clone()
         for j in self.order:
             logits = self.generator.of(j, contexts[0]) + self.critic.of(j, contexts[1])
-            logits = possible.restrict(logits, j, codes, known, of_tokens[j])
+            logits = possible.restrict(logits, j, known_codes, known, self.get_buffer(f"codes_{j}"))
             wide = (1 - 1 / temperature) * self.get_buffer(f"log_widths_{j}")  # it is the density that is tempered
             tokens = invert(logits / temperature + wide, noise.tokens[:, j])
             made[j] = self.words[j].cells(tokens, torch.zeros_like(tokens), noise.within[:, j])
             scores = self.get_buffer(f"scores_{j}")[tokens] + made[j][1].float()
-            codes[:, j], known[:, j] = torch.where(seen[:, j], codes[:, j], made[j][0]), True
+            known_codes[:, j], known[:, j] = torch.where(seen[:, j], known_codes[:, j], made[j][0]), True
             new = ~seen[:, j, None]
             contexts = [
                 context + player.cells.of(j, tokens, scores) * new
                 for context, player in zip(contexts, players, strict=True)
             ]
-        all_codes, values = zip(*(made[j] for j in range(len(self.words))), strict=True)
-        return torch.stack(all_codes, 1), torch.stack(values, 1)
+        made_codes, values = zip(*(made[j] for j in range(len(self.words))), strict=True)
+        return torch.stack(made_codes, 1), torch.stack(values, 1)
 
 
 def initialise(players: Players, generator: torch.Generator) -> None:

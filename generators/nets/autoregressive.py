@@ -135,6 +135,9 @@ class Autoregressive(nn.Module):
         self.refined = nn.ModuleDict({j: nn.Linear(width, width) for j in bins})
         self.coarse = nn.ModuleDict({j: nn.Embedding(words[int(j)].size, width) for j in bins})
         self.fine = nn.ModuleDict({j: nn.Linear(width, _WAVES) for j in bins})
+        for place, word in enumerate(words):
+            self.register_buffer(f"codes_{place}", word.codes_of_tokens, persistent=False)
+            self.register_buffer(f"scores_{place}", torch.tensor(word.scores), persistent=False)
         for j, own in bins.items():
             self.register_buffer(f"waves_{j}", _waves(own.fine), persistent=False)
 
@@ -229,9 +232,8 @@ class Autoregressive(nn.Module):
             with torch.autocast(seen.device.type, enabled=False):
                 shift = self.lines.of(j, numbers)
             shape = self._shape(j, hidden, shift)
-            logits = possible.restrict(
-                self._first_logits(j, hidden, shape), j, codes, known, word.codes_of_tokens.to(seen.device)
-            )
+            logits = self._first_logits(j, hidden, shape)
+            logits = possible.restrict(logits, j, codes, known, self.get_buffer(f"codes_{j}"))
             if temperature != 1:  # of densities: where train is sparse a bin is likely for being wide
                 log_widths = word.log_widths.to(logits.device)
                 logits = (logits - log_widths) / temperature + log_widths
@@ -240,7 +242,7 @@ class Autoregressive(nn.Module):
             if word.bins is not None:
                 fine = invert(self._fine_logits(j, hidden, shape, first) / temperature, noise.fine[:, j], top_p)
             made[j] = word.cells(first, fine, noise.within[:, j])
-            scores = torch.tensor(word.scores, device=first.device)[first] + made[j][1].float()
+            scores = self.get_buffer(f"scores_{j}")[first] + made[j][1].float()
             context = context + self.cells.of(j, first, scores) * ~seen[:, j, None]
             numbers[:, j] = torch.where(seen[:, j], numbers[:, j], scores)
             codes[:, j] = torch.where(seen[:, j], codes[:, j], made[j][0])
@@ -250,10 +252,7 @@ class Autoregressive(nn.Module):
 
     def _codes(self, given: RowTokens) -> Tensor:
         """(rows, parts)."""
-        of_tokens = (
-            word.codes_of_tokens.to(given.first.device)[given.first[:, j]] for j, word in enumerate(self.words)
-        )
-        return torch.stack(list(of_tokens), 1)
+        return torch.stack([self.get_buffer(f"codes_{j}")[given.first[:, j]] for j in range(len(self.words))], 1)
 
     def _context(self, given: RowTokens, seen: Tensor) -> Tensor:
         """The sum of the cells that are `seen`, (rows, 2 width); most requests give none, or one column."""

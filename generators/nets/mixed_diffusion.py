@@ -155,8 +155,9 @@ class MixedDiffusion(nn.Module):
         """Codes and values (rows, parts) of what is not `seen`; `given` are codes and values that count where it is."""
         codes, values = torch.where(seen, given[0], 0), given[1].float()
         if self.unmasker is not None:
-            courses = course.rounds, possible, temperature
-            codes = self._unmask(self.unmasker, codes, values, seen, noise.codes, *courses)
+            codes = self._unmask(
+                self.unmasker, (codes, values), seen, noise.codes, course.rounds, temperature, possible
+            )
         made = torch.zeros_like(values)
         if self.denoiser is not None:
             rows = self.rows(codes, values, seen)
@@ -166,14 +167,14 @@ class MixedDiffusion(nn.Module):
     def _unmask(
         self,
         unmasker: Unmasker,
-        codes: Tensor,
-        values: Tensor,
+        given: tuple[Tensor, Tensor],
         seen: Tensor,
         uniforms: Tensor,
         rounds: Sequence[Sequence[int]],
-        possible: Possible,
         temperature: float,
+        possible: Possible,
     ) -> Tensor:
+        codes, values = given[0].clone(), given[1]
         known = seen | (self.places < 0)
         for places in rounds:
             logits = unmasker.of(places, self.rows(codes, values, seen), known)

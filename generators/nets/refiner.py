@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -40,7 +39,6 @@ _SETTINGS = Settings(
     colsample_bytree=0.7,
 )
 _MANY = 8  # columns, from which on a tree does with some: of two it could not see that they go together
-
 _LARGEST = 0.97  # of the proposals have odds below those that are always taken
 _MOST_LABELS = 64  # of a column that is split by sets of labels; more are ordered
 _FILE = "refiner.safetensors"
@@ -127,8 +125,3 @@ def _gathered(parts: Sequence[Part], proposals: Iterator[Cells], wanted: int) ->
     while sum(map(len, found)) < wanted and (cells := next(proposals, None)) is not None:
         found.append(_features(parts, cells))
     return np.concatenate(found)[:wanted]
-
-
-def only(cells: Cells, rows: Tensor) -> Cells:
-    """Some rows of both."""
-    return torch.index_select(cells[0], 0, rows), torch.index_select(cells[1], 0, rows)

@@ -8,14 +8,12 @@ import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -23,7 +21,8 @@ from torch import Tensor, nn
 from generators.nets.given import encode_given, keep_given
 from generators.nets.learners import NETWORK_FILE, PATIENCE, bf16, save_weights
 from generators.nets.possible import EVERYTHING, Possible
-from generators.nets.refiner import LEAST_ROWS, MOST_ROWS, Cells, Refiner, only
+from generators.nets.redrawing import Draws, Redrawing
+from generators.nets.refiner import LEAST_ROWS, MOST_ROWS, Cells, Refiner
 from generators.nets.training import Budget, Learner, train
 from synthmill import generator as contract
 from synthmill import seeds
@@ -44,8 +43,6 @@ from synthmill.generator import (
 _BINS_FILE, _POSSIBLE_FILE = "bins.safetensors", "possible.safetensors"
 _TELLING_ROWS = 200_000  # of train, by which it is known what is possible
 _REFINING = 0.2  # of `max_minutes`
-_CHUNK = 512  # proposals that are drawn together after the first ones
-_STEPS, _TAKING = 32, 31  # steps of an attempt's noise, and the one that says whether it is taken
 
 
 class TableGenerator(Generator):
@@ -96,34 +93,6 @@ class NetworkParams(contract.Params):
     )
     tries: int = sampling(8, ge=1, le=64, description="proposals for a row at most; 1 takes the first, which is faster")
     temperature: float = sampling(1.0, gt=0, le=2, description="below 1 the likely rows become likelier")
-
-
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """The noise of proposals: of some candidates under a key, each at one of its attempts. A step is drawn from once, and below 32."""
-
-    key: int
-    candidates: NDArray[np.int64]
-    attempts: NDArray[np.int64]
-
-    @classmethod
-    def first(cls, key: int, candidates: NDArray[np.int64]) -> Self:
-        """Of first attempts."""
-        return cls(key, candidates, np.zeros_like(candidates))
-
-    def again(self, rows: NDArray[np.int64], attempts: NDArray[np.int64]) -> Draws:
-        """Of other attempts of some of the rows."""
-        return Draws(self.key, self.candidates[rows], attempts)
-
-    def uniforms(self, step: int, size: int, device: torch.device) -> Tensor:
-        """(candidates, size), float64, in the open interval (0, 1)."""
-        steps = _STEPS * self.attempts + step
-        return torch.from_numpy(seeds.uniforms(self.key, self.candidates, steps, size)).to(device)
-
-    def normals(self, step: int, size: int, device: torch.device) -> Tensor:
-        """(candidates, size), float32."""
-        steps = _STEPS * self.attempts + step
-        return torch.from_numpy(seeds.normals(self.key, self.candidates, steps, size)).to(device, torch.float32)
 
 
 class NetworkGenerator(TableGenerator):
@@ -193,7 +162,7 @@ class NetworkGenerator(TableGenerator):
             with bf16(device):
                 draws = Draws.first(key, np.arange(first, first + self.micro_batch))
                 made = proposer._draw(draws, codes, values, seen)
-            yield self._settled(*made)
+            yield self._settled(made)
 
     @torch.inference_mode()
     def sample(self, request: SampleRequest) -> Sampled:
@@ -203,67 +172,17 @@ class NetworkGenerator(TableGenerator):
         draws, given = Draws.first(request.key, request.candidates), (codes, values)
         with bf16(device):
             made = self._draw(draws, *given, seen.to(device))
-            if self._refiner is not None:
-                made = self._redrawn(self._refiner, draws, given, seen, made)
+            if self._refiner is not None and self.params.tries > 1:
+                redrawing = Redrawing(self._refiner, self._draw, self._settled, draws, given, seen)
+                made = redrawing.run(made, self.params.tries)
         table = self._codec.decode(EncodedTable(*made), key=request.key, candidates=request.candidates)
         exact = self.exact_conditions(self._codec.schema, self.params)
         return Sampled(keep_given(table, request, exact), request.candidates)
 
-    def _redrawn(self, refiner: Refiner, draws: Draws, given: Cells, seen: Tensor, made: Cells) -> Cells:
-        """`made`, with each row that is not taken replaced by the first proposal that is, or by the last of `tries`.
-
-        Where few rows wait, several attempts of each are proposed at once; which one is taken does not depend on that.
-        """
-        codes, values = (cells.cpu() for cells in made)
-        everyone = np.arange(len(codes))
-        waiting = everyone[~self._takes(refiner, draws, everyone, given, seen, (codes, values))]
-        attempt = 1
-        while len(waiting) and attempt < self.params.tries:
-            ahead = min(self.params.tries - attempt, max(1, _CHUNK // len(waiting)))
-            rows, attempts = np.repeat(waiting, ahead), np.tile(np.arange(attempt, attempt + ahead), len(waiting))
-            proposed = self._proposed(draws, rows, attempts, given, seen, made[0].device)
-            taken = self._takes(refiner, draws.again(rows, attempts), rows, given, seen, proposed)
-            attempt += ahead
-            by_row = taken.reshape(-1, ahead)
-            by_row[:, -1] |= attempt == self.params.tries
-            is_done, first = by_row.any(1), by_row.argmax(1)
-            chosen = torch.from_numpy((np.arange(len(waiting)) * ahead + first)[is_done])
-            done = torch.from_numpy(waiting[is_done])
-            codes[done], values[done] = only(proposed, chosen)
-            waiting = waiting[~is_done]
-        return codes, values
-
-    def _takes(
-        self, refiner: Refiner, draws: Draws, rows: NDArray[np.int64], given: Cells, seen: Tensor, proposed: Cells
-    ) -> NDArray[np.bool_]:
-        """Whether each proposal, for the row of the request that `rows` names, is taken."""
-        places = torch.from_numpy(rows)
-        codes, values = (torch.where(seen[places], old[places], new) for old, new in zip(given, proposed, strict=True))
-        return refiner.takes(self._settled(codes, values), draws.uniforms(_TAKING, 1, codes.device)[:, 0].numpy())
-
-    def _settled(self, codes: Tensor, values: Tensor) -> Cells:
-        """Cells on the grids of their columns, as train's are: else trees would tell proposals by what decoding mends."""
-        return codes.cpu(), self._codec.settle(codes.cpu(), values.cpu())
-
-    def _proposed(
-        self,
-        draws: Draws,
-        rows: NDArray[np.int64],
-        attempts: NDArray[np.int64],
-        given: Cells,
-        seen: Tensor,
-        device: torch.device,
-    ) -> Cells:
-        """Proposals in pieces of one size, the last one filled up: a proposal's bits do not depend on how many others there are."""
-        count = len(rows)
-        padded = np.arange(-(-count // _CHUNK) * _CHUNK) % count
-        pieces = []
-        for piece in np.split(padded, len(padded) // _CHUNK):
-            places = torch.from_numpy(rows[piece])
-            new = self._draw(draws.again(rows[piece], attempts[piece]), *only(given, places), seen[places].to(device))
-            pieces.append((new[0].cpu(), new[1].cpu()))
-        codes, values = (torch.cat(cells)[:count] for cells in zip(*pieces, strict=True))
-        return codes, values
+    def _settled(self, cells: Cells) -> Cells:
+        """On the grids of their columns, as train's cells are: else trees would tell proposals by what decoding mends."""
+        codes, values = (part.cpu() for part in cells)
+        return codes, self._codec.settle(codes, values)
 
     @abstractmethod
     def _draw(self, draws: Draws, codes: Tensor, values: Tensor, seen: Tensor) -> Cells:

@@ -20,7 +20,8 @@ from torch import Tensor
 from generators.nets.denoiser import Rows, initialise
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
 from generators.nets.mixed_diffusion import MixedDiffusion, Noise
-from generators.nets.table import Draws, NetworkGenerator, NetworkParams
+from generators.nets.redrawing import Draws
+from generators.nets.table import NetworkGenerator, NetworkParams
 from synthmill import generator as contract
 from synthmill import seeds
 from synthmill.codecs.table import TableCodec

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from generators.nets.adversarial import Noise, Players, flat_from_tensors, flat_vocabularies, game, initialise
 from generators.nets.autoregressive import random_ranks
 from generators.nets.learners import WARM_UP, bf16, follow, set_rate, split, start_from, warm_cosine
-from generators.nets.table import Draws, NetworkGenerator, NetworkParams
+from generators.nets.redrawing import Draws
+from generators.nets.table import NetworkGenerator, NetworkParams
 from generators.nets.tokens import RowTokens, row_tokens, to_tensors
 from generators.nets.training import Learner
 from synthmill import generator as contract

@@ -21,7 +21,8 @@ from torch import Tensor
 from generators.nets.autoregressive import Autoregressive, Uniforms, initialise, random_ranks
 from generators.nets.learners import AveragedLearner, bf16, split, start_from
 from generators.nets.private_table import PRIVATE_STEPS, Spending, fit_privately
-from generators.nets.table import Draws, NetworkGenerator, NetworkParams
+from generators.nets.redrawing import Draws
+from generators.nets.table import NetworkGenerator, NetworkParams
 from generators.nets.tokens import (
     RowTokens,
     Vocabulary,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.tables import MIXED, mixed
 
-from generators.nets.refiner import LEAST_ROWS, Refiner, only
+from generators.nets.refiner import LEAST_ROWS, Refiner
 from generators.table.llm import LLM
 from synthmill.codecs.table import Part
 from synthmill.generator import SampleRequest, TrainData
@@ -39,7 +39,7 @@ def test_what_is_taken_follows_train_where_proposals_do_not():
     codes, values = cells(20_000, 7, tied=False)
     taken = refiner.takes((codes, values), np.random.default_rng(0).random(20_000))
     assert 0.3 < taken.mean() < 0.7  # half of the proposals are as train's rows are
-    kept_codes, kept_values = only((codes, values), torch.from_numpy(np.flatnonzero(taken)))
+    kept_codes, kept_values = codes[torch.from_numpy(taken)], values[torch.from_numpy(taken)]
     has_number = kept_codes[:, 1] == 0
     agrees = (kept_values[:, 1] > 0) == (kept_codes[:, 0] == 1)
     assert agrees[has_number].double().mean() > 0.95
