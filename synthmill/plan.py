@@ -2,8 +2,8 @@
 
 What each fingerprint holds, and why nothing else:
 
-    model    generator and codec versions, fit params, train rows and schema, seed, numpy, scikit-learn, torch versions, and the model
-             that a warm start goes on from: the weights' causes
+    model    generator and codec versions, fit params, train rows and schema, seed, the versions of what a fit computes with (numpy,
+             scikit-learn, scipy, torch, xgboost), and the model that a warm start goes on from: the weights' causes
     job      the model, sampling params, conditions, micro-batch: the candidates' causes. Not rows, other jobs, workers or rules
     stratum  the job and one condition value: the stream of candidates, and the key of their noise
     staging  the stratum, the rules and copies_of_train: what is written beside each candidate
