@@ -191,6 +191,19 @@ def test_a_private_fit_keeps_its_promise_and_says_how(tmp_path):
     assert all(other[name] != files[name] for name in ("codec.safetensors", "network.safetensors"))
 
 
+def test_what_is_read_off_rows_without_noise_is_no_part_of_a_private_model(tmp_path):
+    """Neither trees that have seen train, nor which cells it never has together; 1,500 rows would have both."""
+    model = LLM(LLM.Params(epsilon=8.0, delta=1e-4, steps=2, width=16))
+    model.fit(TrainData(mixed(1_500), DESCRIBED, secret=b"s" * 32), seed=0, device="cpu", progress=lambda *now: None)
+    model.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "codec.json",
+        "codec.safetensors",
+        "bins.safetensors",
+        "network.safetensors",
+    }
+
+
 @pytest.mark.parametrize("names", [("city",), ("income",), ("city", "member")])
 def test_few_columns_and_labels_alone_are_learnt(names):
     """A row whose only column is given teaches nothing, and a table of labels has no curves of numbers."""
