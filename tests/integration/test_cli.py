@@ -77,7 +77,7 @@ def test_people_get_a_table_of_scores_and_the_paths_of_what_was_made(workspace):
 
 
 def test_missed_gate_keeps_the_candidate_and_says_why(workspace):
-    recipe = write_recipe(workspace, "missed", source=HALF, jobs=ENOUGH, gates="{fidelity/shape: {at_least: 0.9999}}")
+    recipe = write_recipe(workspace, "missed", source=HALF, jobs=ENOUGH, gates="{fidelity/shape: {at_least: 1.5}}")
     status = git_status(workspace)
     done = synthmill(workspace, "run", recipe, "--inline", "--release", "--json")
     assert done.code == 3
