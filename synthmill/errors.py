@@ -12,6 +12,7 @@
     |   |-- AcceptanceError            too few candidates were accepted
     |   |-- StorageError               a full disk, a broken or missing file of ours
     |   `-- ReleaseError               a step of the release: git, DVC, the remote
+    |       `-- SupersededError           somebody else's release came first; judge the candidate again
     |-- GateMissed                  3  a gate blocked the release; the candidate stays in state
     `-- Interrupted               130  SIGINT, SIGTERM or a cancel; run again to resume
 
@@ -90,6 +91,10 @@ class StorageError(RunError):
 
 class ReleaseError(RunError):
     """git, DVC or the remote refused a step of the release; the next run goes on from it."""
+
+
+class SupersededError(ReleaseError):
+    """Another release of the dataset came since the candidate was held against the one before it."""
 
 
 class GateMissed(SynthmillError):

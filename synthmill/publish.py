@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 from synthmill.candidates import Candidate
 from synthmill.console import Reporter
-from synthmill.errors import InputError, Interrupted, ReleaseError
+from synthmill.errors import InputError, Interrupted, ReleaseError, SupersededError
 from synthmill.figures import make_metrics, make_plots
 from synthmill.fingerprint import fingerprint
 from synthmill.outcome import Outcome
@@ -20,12 +20,45 @@ from synthmill.store.ancestors import lineage
 from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
-from synthmill.store.release_steps import place, release
+from synthmill.store.release_steps import catch_up_with_remote, place, release
 from synthmill.store.versions import Identity
 from synthmill.store.workspace import Workspace
 
+_JUDGEMENTS = 40  # of one candidate, while other clones release the same dataset
+
 
 def publish(
+    workspace: Workspace,
+    recipe: Path,
+    recipe_sha256: str,
+    candidate: Candidate,
+    judge: Callable[[], Outcome],
+    reporter: Reporter,
+    should_stop: ShouldStop,
+    *,
+    to_release: bool,
+) -> Outcome:
+    """Place or release the candidate; the outcome with its new path and, once released, its version. Stops between steps.
+
+    `judge` holds the candidate against its gates and the releases that there are, and raises where one blocks. It is asked again when
+    another clone releases the dataset meanwhile: verdicts and report compare with the release before.
+    """
+    dataset = candidate.plan.recipe.dataset
+    for _ in range(_JUDGEMENTS):
+        if to_release:
+            catch_up_with_remote(workspace, dataset, reporter.say)
+        outcome = judge()
+        try:
+            return _publish(
+                workspace, recipe, recipe_sha256, candidate, outcome, reporter, should_stop, to_release=to_release
+            )
+        except SupersededError as error:
+            reporter.say(f"release: {error.what}; judged again")
+    hint = "run again when fewer release it"
+    raise ReleaseError(f"others keep releasing {dataset}", where=str(workspace.root), hint=hint)
+
+
+def _publish(
     workspace: Workspace,
     recipe: Path,
     recipe_sha256: str,
@@ -36,7 +69,6 @@ def publish(
     *,
     to_release: bool,
 ) -> Outcome:
-    """Place or release the candidate; the outcome with its new path and, once released, its version. Stops between steps."""
     request = _request(workspace, recipe, recipe_sha256, candidate, outcome)
     if outcome.override is not None:
         reporter.say(f"override: {len(outcome.blocked)} blocked, because: {outcome.override}")
@@ -57,6 +89,8 @@ def publish(
 
     try:
         released = release(workspace, request, say, should_stop)
+    except SupersededError:
+        raise
     except ReleaseError as error:
         if should_stop():  # a Ctrl-C in the terminal ends git and DVC too
             raise Interrupted(error.what, hint="run again: the release goes on from there") from error
@@ -107,6 +141,7 @@ def _request(
             "outcome": "released",
             **({"override": outcome.override} if outcome.override else {}),
         },
+        previous=outcome.previous,
     )
 
 

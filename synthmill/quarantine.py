@@ -104,13 +104,17 @@ def approve(
         if wrong := next(iter(check(chosen.candidate.folder)), None):
             again = f"`synthmill run {chosen.origin.recipe}` makes it anew"
             raise InputError(f"the candidate is damaged: {wrong}", where=str(chosen.candidate.folder), hint=again)
-        outcome = judge_candidate(workspace, chosen.candidate, recipe, override)
-        if outcome.override is None:
-            reporter.say("approve: no gate blocks, so there is nothing to override, and none is recorded")
-        hold_gates(outcome)
+
+        def judge() -> Outcome:
+            outcome = judge_candidate(workspace, chosen.candidate, recipe, override)
+            if outcome.override is None:
+                reporter.say("approve: no gate blocks, so there is nothing to override, and none is recorded")
+            hold_gates(outcome)
+            return outcome
+
         sha256 = hash_file(recipe)
         outcome = publish(
-            workspace, recipe, sha256, chosen.candidate, outcome, reporter, should_stop, to_release=to_release
+            workspace, recipe, sha256, chosen.candidate, judge, reporter, should_stop, to_release=to_release
         )
     spent = round(time.monotonic() - started, 2)
     return outcome.model_copy(update={"seconds": {"release" if to_release else "place": spent}})

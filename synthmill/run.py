@@ -260,25 +260,28 @@ class Run:
 
     def finish(self, plan: Plan, outcome: Outcome) -> Outcome:
         """Hold the gates, then place or release; GateMissed when one blocks."""
-        if self.request.release or self.request.place:  # somebody else's release may have come since the scores
-            judged = judge_candidate(self.workspace, self.candidate(plan), self.request.recipe, self.request.reason)
-            outcome = self._timed(judged)
-        hold_gates(outcome)
         if not (self.request.place or self.request.release):
+            hold_gates(outcome)
             return outcome
-        if self.request.reason and outcome.override is None:
-            self.reporter.say("override: no gate blocks, so there is nothing to override, and none is recorded")
         with self._stage("release" if self.request.release else "place"):
             outcome = publish(
                 self.workspace,
                 self.request.recipe,
                 self._recipe_sha256,
                 self.candidate(plan),
-                outcome,
+                lambda: self._judge(plan),
                 self.reporter,
                 self.should_stop,
                 to_release=self.request.release,
             )
+        return self._timed(outcome)
+
+    def _judge(self, plan: Plan) -> Outcome:
+        """The verdicts as of now: somebody else's release may have come since the scores."""
+        outcome = judge_candidate(self.workspace, self.candidate(plan), self.request.recipe, self.request.reason)
+        hold_gates(outcome)
+        if self.request.reason and outcome.override is None:
+            self.reporter.say("override: no gate blocks, so there is nothing to override, and none is recorded")
         return self._timed(outcome)
 
     def _timed(self, outcome: Outcome) -> Outcome:

@@ -1,4 +1,4 @@
-"""The git that a workspace needs: read blobs, build a commit beside the user's index, tag, push.
+"""The git that a workspace needs: read blobs, build a commit beside the user's index, tag.
 
 All of Synthmill's calls of the git executable are here. A commit is built in an index of our own from HEAD's tree with our
 paths alone replaced, so that nothing which the user has staged or edited elsewhere is ever committed with it.
@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,21 @@ _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJ
 _SETTINGS = ("-c", "core.fsync=all", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "core.quotePath=false")
 _INDEX_LOCK_WAIT_S = 10.0
 _BRANCH_LOCK_S = 1.0  # git holds the lock of a ref for as long as it takes to write 41 bytes
+_NO_BLOB = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path in a tree or an index: its mode ("100644") and the id of its blob; both empty where it is not there."""
+
+    path: str
+    mode: str
+    blob: str
+
+    @property
+    def is_file(self) -> bool:
+        """It is neither absent nor a link to a file or to another repository."""
+        return self.mode.startswith("100")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,37 @@ class Git:
         done = self._start("cat-file", "blob", f"{revision}:{path}")
         return done.stdout if done.returncode == 0 else None
 
+    def is_ancestor(self, one: str, other: str) -> bool:
+        """Whether `other` holds everything that `one` does."""
+        return self._start("merge-base", "--is-ancestor", one, other).returncode == 0
+
+    def changes(self, old: str, new: str) -> list[tuple[Entry, Entry]]:
+        """Every path in which two commits differ, as it is in the one and in the other."""
+        fields = self.run("diff-tree", "-r", "-z", "--raw", "--no-renames", old, new).split("\0")
+        found = []
+        for head, path in zip(fields[::2], fields[1::2], strict=False):
+            modes, blobs = head.lstrip(":").split(" ")[:2], head.split(" ")[2:4]
+            was, now = (
+                Entry(path, "", "") if blob == _NO_BLOB else Entry(path, mode, blob)
+                for mode, blob in zip(modes, blobs, strict=True)
+            )
+            found.append((was, now))
+        return found
+
+    def staged(self, paths: Sequence[str]) -> dict[str, str]:
+        """The blobs of those of `paths` that are in the user's index."""
+        if not paths:
+            return {}
+        lines = self.run("ls-files", "--stage", "-z", "--", *(f":(top,literal){path}" for path in paths)).split("\0")
+        entries = (line.partition("\t") for line in lines if line)
+        return {path: head.split(" ")[1] for head, _, path in entries}
+
+    def standing(self, paths: Sequence[str]) -> dict[str, str]:
+        """The blobs that those of `paths` which are files in the work tree would be committed as."""
+        files = [path for path in paths if (self.root / path).is_file()]
+        blobs = self.run("hash-object", "--stdin-paths", stdin="".join(f"{path}\n" for path in files).encode())
+        return dict(zip(files, blobs.split(), strict=True))
+
     def unmerged(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` that a merge has left in conflict."""
         lines = self.run("ls-files", "--unmerged", "--", *paths).splitlines()
@@ -96,7 +142,26 @@ class Git:
         return True
 
     def stage(self, files: Mapping[str, bytes]) -> None:
-        """Bring the user's index in line for `files`, and leave everything else in it as it is.
+        """Bring the user's index in line for `files`, and leave everything else in it as it is."""
+        self._stage(self._entries(files))
+
+    def check_out(self, entries: Iterable[Entry]) -> None:
+        """Put these paths in the user's index and in the work tree, whatever stands there."""
+        entries = list(entries)
+        self.stage_entries(entries)
+        there = [entry.path for entry in entries if entry.blob]
+        self.run("checkout-index", "--force", "-z", "--stdin", stdin="".join(f"{path}\0" for path in there).encode())
+        for entry in entries:
+            if not entry.blob:
+                (self.root / entry.path).unlink(missing_ok=True)
+
+    def stage_entries(self, entries: Iterable[Entry]) -> None:
+        """Put these paths in the user's index alone."""
+        lines = (f"{entry.mode or '0'} {entry.blob or _NO_BLOB}\t{entry.path}\n" for entry in entries)
+        self._stage("".join(lines).encode())
+
+    def _stage(self, lines: bytes) -> None:
+        """Update the user's index by lines of `update-index --index-info`.
 
         It works under git's own index.lock. That lock is a hard link of a file of ours, so that one left by a killed run
         can be told from the lock of a user's git (`drop_stale_locks`).
@@ -110,7 +175,7 @@ class Git:
             if index.exists():
                 shutil.copyfile(index, draft)
             env = {"GIT_INDEX_FILE": str(draft)}
-            self.run("update-index", "--index-info", stdin=self._entries(files), env=env)
+            self.run("update-index", "--index-info", stdin=lines, env=env)
             self._start("update-index", "-q", "--refresh", env=env)  # 1 where the user has edits: not our affair
             draft.replace(index)
         finally:
@@ -129,28 +194,24 @@ class Git:
             left.unlink()
         self._drop_branch_locks()
 
-    def tag(self, name: str, commit: str) -> None:
-        """An annotated tag (GTO and DVC do not see a lightweight one)."""
-        self.run("tag", "--annotate", name, commit, "-m", name, env=self._identity())
+    def make_tag(self, name: str, commit: str, message: str = "") -> str:
+        """An annotated tag (GTO and DVC do not see a lightweight one) as an object; no ref names it yet."""
+        tagger = self.run("var", "GIT_COMMITTER_IDENT", env=self._identity())
+        text = f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message or name}\n"
+        return self.run("mktag", stdin=text.encode())
 
-    def remote(self) -> str | None:
-        """The git remote to push to: the branch's own, else `origin`, else the only one; None where there is none."""
-        branch = self.answer("symbolic-ref", "--quiet", "--short", "HEAD")
-        own = self.answer("config", f"branch.{branch}.remote") if branch else None
-        names = self.run("remote").splitlines()
-        if own in names:
-            return own
-        return "origin" if "origin" in names else names[0] if len(names) == 1 else None
+    def tag(self, name: str, commit: str, message: str = "") -> None:
+        """Make an annotated tag here."""
+        self.set_refs({f"refs/tags/{name}": self.make_tag(name, commit, message)})
 
-    def publish(self, tag: str) -> None:
-        """Push the branch and the tag, both or neither, where there is a remote; once, so that a later run needs no network."""
-        remote, pushed = self.remote(), f"refs/synthmill/pushed/{tag}"
-        if remote is None or self.answer("rev-parse", "--verify", "--quiet", pushed):
-            return
-        branch = self.answer("symbolic-ref", "--quiet", "HEAD")
-        refs = [f"HEAD:{branch}"] if branch else []
-        self.run("push", "--atomic", "--quiet", remote, *refs, f"refs/tags/{tag}")
-        self.run("update-ref", pushed, f"refs/tags/{tag}")
+    def set_refs(self, refs: Mapping[str, str]) -> None:
+        """Have these refs name these objects, all or none; what they named before is forgotten."""
+        self.run("update-ref", "--stdin", stdin="".join(f"update {ref} {to}\n" for ref, to in refs.items()).encode())
+
+    def refs(self, folder: str) -> dict[str, str]:
+        """The objects that the refs under a folder (`refs/tags`) name, by what the names say below it."""
+        lines = self.run("for-each-ref", "--format=%(refname)%00%(objectname)", folder).splitlines()
+        return {name.removeprefix(f"{folder}/"): found for name, found in (line.split("\0") for line in lines)}
 
     def _drop_branch_locks(self) -> None:
         """Where a run died as it moved the branch: a lock made since, and still there when any git would be done, is its own."""

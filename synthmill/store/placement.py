@@ -7,7 +7,7 @@ record of the last placement says; anything else is somebody's edit, and an erro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from synthmill.store.git import Git
 from synthmill.store.objects import Tree, hash_bytes, read_tree
 from synthmill.store.runs import foreign_lines, runs_file
 from synthmill.store.stage import Stage, read_address, write_stage
-from synthmill.store.versions import Identity, write_metrics
+from synthmill.store.versions import Identity, read_releases, write_metrics
+
+ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class ReleaseRequest:
     identity: Identity
     run_id: str
     run: Mapping[str, object]  # for runs/NAME.jsonl: time, user, usage, outcome
+    previous: str | None = (
+        ANY  # version of the release that it was judged against, None for none; ANY where it does not matter
+    )
 
     @property
     def stage(self) -> Stage:
@@ -108,10 +113,16 @@ def _folder_conflicts(root: Path, git: Git, stage: Stage, standing: Tree, placed
     """Files in the dataset's folder that neither DVC nor we put there. A deleted file is no loss, so no conflict."""
     committed = (git.read("HEAD", "dvc.lock") or b"").decode()
     recorded = {read_address(text, stage.dataset) for text in (read_text(root / "dvc.lock"), committed)}
-    if standing.address in recorded:
+    if standing.address in recorded or standing.address in _released_addresses(git, stage.dataset):
         return []
     known = placed.union(*(_listing_in_cache(root, address) for address in recorded if address))
     return [f"{stage.out}/{path}" for path, md5 in sorted(standing.files.items()) if (path, md5) not in known]
+
+
+def _released_addresses(git: Git, dataset: str) -> Iterator[str | None]:
+    """What the folder was in each release, the latest first; the branch may have moved on from the one that stands here."""
+    for release in reversed(read_releases(git, dataset)):
+        yield read_address((git.read(release.commit, "dvc.lock") or b"").decode(), dataset)
 
 
 def _figure_conflicts(root: Path, git: Git, request: ReleaseRequest, placed: set[str]) -> list[str]:

@@ -8,24 +8,30 @@ killed one left; docs/adr/0002-release-protocol.md says, step by step, what that
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from synthmill.errors import ReleaseError, WorkspaceError
+from synthmill.errors import ReleaseError, SupersededError, WorkspaceError
+from synthmill.fingerprint import hash_file
+from synthmill.store.catch_up import catch_up
 from synthmill.store.dvc import Dvc
 from synthmill.store.exchange import put_folder
 from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
 from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree, read_tree
-from synthmill.store.placement import ReleaseRequest, put, put_figures, read_text, refuse_conflicts
+from synthmill.store.placement import ANY, ReleaseRequest, put, put_figures, read_text, refuse_conflicts
 from synthmill.store.runs import runs_file, with_run
-from synthmill.store.stage import read_address, read_entry, say_the_same, write_entry, write_stage
-from synthmill.store.versions import Identity, Release, next_version, read_releases
+from synthmill.store.stage import Stage, read_address, read_entry, say_the_same, write_entry, write_stage
+from synthmill.store.upstream import Upstream, find_upstream
+from synthmill.store.versions import Release, is_release_tag, next_version, read_releases
 from synthmill.store.workspace import Workspace
 
 _UNFINISHED = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply")
-_COMMIT_ATTEMPTS = 5
+_ATTEMPTS, _PAUSE_S, _MOST_PAUSE_S = 40, 0.1, 5.0  # of publishing beside others; the pause doubles up to its most
 _DVC_IGNORE = "datasets/.gitignore"  # DVC writes it where the workspace's .gitignore does not cover datasets/
 
 
@@ -52,21 +58,33 @@ def release(
 ) -> Released:
     """Place the candidate and publish it under the next version; the existing one where its plan is already the latest.
 
-    WorkspaceError on local changes of a person, ReleaseError where git, DVC or a remote refuses, Interrupted; the next run goes on.
+    Where there is a git remote, a release is there before it is here. WorkspaceError on local changes of a person, ReleaseError where
+    git, DVC or a remote refuses, SupersededError, Interrupted; the next run goes on.
     """
     with workspace.lock(progress, should_stop) as (git, dvc):
         _refuse_unfinished_work(workspace.root, git)
-        steps = _Steps(workspace.root, git, dvc, request, progress)
-        last = next(reversed(read_releases(git, request.dataset)), None)
-        if last and last.identity and last.identity.plan == request.identity.plan:
-            steps.bring_back(last, last.identity)
-            found, is_new = last, False
-        else:
-            found, is_new = steps.make(last), True
-        progress("release: git push")
-        _publish(git, found.tag)
+        steps = _Steps(workspace.root, git, dvc, request, progress, find_upstream(git))
+        steps.catch_up()
+        found, is_new = steps.find(), False
+        if found is None:
+            steps.refuse_superseded()
+            steps.prepare()
+            found, is_new = steps.publish()
+        if not is_new:
+            steps.bring_back(found)
+            steps.push_rest()
     progress("release: done")
     return Released(found, workspace.root / request.stage.out, is_new)
+
+
+def catch_up_with_remote(workspace: Workspace, dataset: str, progress: Progress) -> None:
+    """Fetch, and bring this clone up to the git remote where there is one, so that it knows all releases."""
+    with workspace.lock(progress) as (git, _):
+        if upstream := find_upstream(git):
+            stage = Stage(dataset, "", ())
+            _catch_up(
+                workspace.root, git, upstream, (stage.metric, *stage.plots.values(), runs_file(dataset)), progress
+            )
 
 
 def releases(workspace: Workspace, dataset: str | None = None) -> list[Release]:
@@ -83,30 +101,99 @@ class _Steps:
     dvc: Dvc
     request: ReleaseRequest
     progress: Progress
+    upstream: Upstream | None
 
-    def make(self, last: Release | None) -> Release:
-        """The next version after `last`, up to its tag."""
+    def catch_up(self) -> None:
+        """Bring this clone up to the git remote, where there is one."""
+        if self.upstream is not None:
+            ours = (*self.request.figures, runs_file(self.request.dataset))
+            _catch_up(self.root, self.git, self.upstream, ours, self.progress)
+
+    def find(self) -> Release | None:
+        """The latest release, if it is of this plan."""
+        last = self._last()
+        return last if last and last.identity and last.identity.plan == self.request.identity.plan else None
+
+    def refuse_superseded(self) -> None:
+        """SupersededError where the candidate was judged against another release than the latest."""
+        last, previous = self._last(), self.request.previous
+        if previous != ANY and (str(last.version) if last else None) != previous:
+            raise SupersededError(f"{last.tag if last else 'no release'} is the latest now", where=self.request.dataset)
+
+    def prepare(self) -> None:
+        """Everything that nobody sees: the candidate in its place, in DVC's cache and on DVC's remote."""
         self.progress("release: place")
         tree = put(self.root, self.git, self.request)
         self._record(tree, self.request.candidate)
         self.progress("release: dvc push")
         self._upload(tree)
-        self.progress("release: git commit")
-        tag = f"{self.request.dataset}@{next_version(last, self.request.identity)}"
-        commit = self._commit(tag)
-        self.progress("release: git tag")
-        self.git.tag(tag, commit)
-        return read_releases(self.git, self.request.dataset)[-1]
 
-    def bring_back(self, last: Release, identity: Identity) -> None:
+    def publish(self) -> tuple[Release, bool]:
+        """The next version on the git remote, then here; or the version that somebody else gave this plan meanwhile, and False.
+
+        Where somebody was faster with another plan, the commit is made again on top of theirs, under the version after theirs.
+        """
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0, min(_MOST_PAUSE_S, _PAUSE_S * 2**attempt)))
+                self.catch_up()
+            if found := self.find():
+                return found, False
+            self.refuse_superseded()
+            if made := self._make():
+                return made, True
+        raise ReleaseError("the branch keeps moving", where=str(self.root), hint="Run again when fewer commit here.")
+
+    def _make(self) -> Release | None:
+        """One attempt: commit, tag, and push both; None where somebody was faster."""
+        if hash_file(self.root / self.request.recipe) != self.request.recipe_sha256:
+            hint = "run again: what it has not changed is found, not made"
+            raise WorkspaceError("the recipe changed since this run read it", where=self.request.recipe, hint=hint)
+        tag = f"{self.request.dataset}@{next_version(self._last(), self.request.identity)}"
+        self.progress("release: git commit")
+        parent = str(self.git.head())
+        files = self._contents("HEAD", tag)
+        is_there = all(self.git.read(parent, path) == content for path, content in files.items())
+        commit = parent if is_there else self.git.commit(files, parent, f"Release {tag}")
+        self.progress("release: git tag")
+        tags = {tag: self.git.make_tag(tag, commit)}
+        self.progress("release: git push")
+        if self.upstream and not self.upstream.push(commit, {**self.upstream.unpushed(is_release_tag), **tags}):
+            return None
+        # The index first: a user's commit in between then holds our files too, where it would otherwise undo ours.
+        publish_bytes(self.root / runs_file(self.request.dataset), files[runs_file(self.request.dataset)])
+        self.git.stage(self._contents("", tag))
+        has_moved = not is_there and not self.git.advance(commit, parent, f"release {tag}")
+        if has_moved and self.upstream is None:
+            return None
+        self.git.set_refs({f"refs/tags/{name}": made for name, made in tags.items()})
+        return self._last()
+
+    def push_rest(self) -> None:
+        """Have releases on the git remote that were made while there was none."""
+        for _ in range(_ATTEMPTS):
+            rest = self.upstream.unpushed(is_release_tag) if self.upstream else {}
+            if not self.upstream or not rest:
+                return
+            self.progress("release: git push")
+            if self.upstream.push(str(self.git.head()), rest):
+                return
+            self.catch_up()
+        raise ReleaseError("the branch keeps moving", where=str(self.root), hint="Run again when fewer commit here.")
+
+    def _last(self) -> Release | None:
+        return next(reversed(read_releases(self.git, self.request.dataset)), None)
+
+    def bring_back(self, last: Release) -> None:
         """The plan is released: see that the work tree holds what was released, not what a second run of the plan made."""
+        assert last.identity is not None, "it is of this plan"
         committed = _text(self.git, last.commit, "dvc.lock")
         entry = read_entry(committed, self.request.dataset)
         figures = self.request.stage.plots
         plots = {
             name: found for name, path in figures.items() if (found := self.git.read(last.commit, path)) is not None
         }
-        request = replace(self.request, metrics=last.metrics, identity=identity, plots=plots)
+        request = replace(self.request, metrics=last.metrics, identity=last.identity, plots=plots)
         self.progress("release: place")
         if entry is None or read_address(committed, request.dataset) == read_tree(request.candidate).address:
             self._record(put(self.root, self.git, request), request.candidate)
@@ -151,22 +238,6 @@ class _Steps:
                 hint="Nothing was released. Check the remote and run again: only what is missing is sent.",
             )
 
-    def _commit(self, tag: str) -> str:
-        """The commit to tag: HEAD where it says all this (a run was killed before its tag), else a new one on top."""
-        runs = runs_file(self.request.dataset)
-        for _ in range(_COMMIT_ATTEMPTS):
-            parent = str(self.git.head())
-            files = self._contents("HEAD", tag)
-            if all(self.git.read(parent, path) == content for path, content in files.items()):
-                return parent
-            publish_bytes(self.root / runs, files[runs])
-            # The index first: a user's commit in between then holds our files too, where it would otherwise undo ours.
-            self.git.stage(self._contents("", tag))
-            commit = self.git.commit(files, parent, f"Release {tag}")
-            if self.git.advance(commit, parent, f"release {tag}"):
-                return commit
-        raise ReleaseError("the branch keeps moving", where=str(self.root), hint="Run again when nobody commits here.")
-
     def _contents(self, base: str, tag: str) -> dict[str, bytes]:
         """Our paths as they are to be committed; shared files are those of `base` (HEAD, or "" for the index) with our stage."""
         stage, runs = self.request.stage, runs_file(self.request.dataset)
@@ -193,14 +264,9 @@ def _as_in_work_tree(path: Path, text: str) -> str:
     return standing if say_the_same(standing, text) else text
 
 
-def _publish(git: Git, tag: str) -> None:
-    try:
-        git.publish(tag)
-    except ReleaseError as error:
-        step = (
-            "It is released here. Mend what git names (`git pull` where the branch has moved) and run again to push it."
-        )
-        raise ReleaseError(f"{tag} did not reach the git remote: {error.what}", where=error.where, hint=step) from error
+def _catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str], progress: Progress) -> None:
+    if commits := catch_up(root, git, upstream, ours):
+        progress(f"release: caught up with {upstream.remote}, {commits:,} commits")
 
 
 def _refuse_unfinished_work(root: Path, git: Git) -> None:

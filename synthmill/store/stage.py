@@ -115,6 +115,48 @@ def say_the_same(one: str, other: str) -> bool:
     return bool(_load(one, "dvc.yaml") == _load(other, "dvc.yaml"))
 
 
+def merge_stages(base: str, theirs: str, mine: str, file: str) -> str:
+    """`mine` with what `theirs` has changed since `base`, stage by stage; `theirs` itself where that says the same.
+
+    What both have changed stays mine where Synthmill wrote it (a dataset that is placed here and not released yet). Else it is a
+    WorkspaceError that names it.
+    """
+    if mine in (base, theirs):
+        return theirs
+    old, new, merged = (_load(text, file) for text in (base, theirs, mine))
+    for section in {*old, *new} - {"stages", "artifacts"}:
+        _merge_key(old, new, merged, section, file)
+    for section in ("stages", "artifacts"):
+        was, will = (document.get(section) or {} for document in (old, new))
+        for name in {**was, **will}:
+            _merge_key(was, will, _child(merged, section), name, f"{file}: {section}.{name}")
+        if not merged[section]:
+            del merged[section]
+    text = _dump(merged)
+    return theirs if say_the_same(text, theirs) else text
+
+
+def _merge_key(
+    old: Mapping[str, object], new: Mapping[str, object], merged: CommentedMap, key: str, where: str
+) -> None:
+    was, will, mine = old.get(key), new.get(key), merged.get(key)
+    if will in (was, mine):
+        return
+    if mine == was:
+        merged[key] = will
+        if will is None:
+            del merged[key]
+    elif not _is_ours(where, mine):
+        raise WorkspaceError("changed here and on the git remote", where=where, hint="commit or undo it, and run again")
+
+
+def _is_ours(where: str, entry: object) -> bool:
+    """An entry of dvc.lock, or a stage or artifact of a dataset."""
+    if where.startswith("dvc.lock") or entry is None or not isinstance(entry, Mapping):
+        return where.startswith("dvc.lock")
+    return str(entry.get("cmd", "")).startswith("synthmill run ") or entry.get("type") == "dataset"
+
+
 def _yaml() -> YAML:
     yaml = YAML()  # the round-trip loader: safe, and keeps comments
     yaml.preserve_quotes = True

@@ -75,6 +75,11 @@ def read_releases(git: Git, dataset: str | None = None) -> list[Release]:
     return sorted(found, key=lambda release: (release.dataset, release.version))
 
 
+def is_release_tag(name: str) -> bool:
+    """Whether a tag's name is that of a release."""
+    return _TAG.fullmatch(name) is not None
+
+
 def next_version(last: Release | None, identity: Identity) -> Version:
     """Major when the schema changed, minor when what makes the rows did, else patch; v1.0.0 is the first.
 

@@ -338,11 +338,21 @@ def test_damaged_objects_in_cache_and_remote_are_sent_anew(workspace, tmp_path):
     assert read_tree(tmp_path / "got").files == tree.files
 
 
-def test_git_remote_gets_branch_and_tag_and_a_failed_push_is_made_up(workspace, tmp_path):
+def test_a_git_remote_that_does_not_answer_leaves_no_release_here_either(workspace, tmp_path):
     git(workspace.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
-    with pytest.raises(ReleaseError, match=r"tiny@v1.0.0 did not reach the git remote"):
+    with pytest.raises(ReleaseError, match="does not appear to be a git repository"):
         release(workspace, request_of(workspace), quiet)
+    assert git(workspace.root, "tag") == ""
     git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    assert release(workspace, request_of(workspace), quiet).is_new
+    for ref in ("refs/heads/main", "refs/tags/tiny@v1.0.0"):
+        assert git(tmp_path / "origin.git", "rev-parse", ref) == git(workspace.root, "rev-parse", ref)
+
+
+def test_releases_made_before_there_was_a_git_remote_reach_it(workspace, tmp_path):
+    release(workspace, request_of(workspace), quiet)
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(workspace.root, "remote", "add", "origin", str(tmp_path / "origin.git"))
     assert not release(workspace, request_of(workspace), quiet).is_new
     for ref in ("refs/heads/main", "refs/tags/tiny@v1.0.0"):
         assert git(tmp_path / "origin.git", "rev-parse", ref) == git(workspace.root, "rev-parse", ref)
