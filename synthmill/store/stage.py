@@ -130,7 +130,7 @@ def merge_stages(base: str, theirs: str, mine: str, file: str) -> str:
         was, will = (document.get(section) or {} for document in (old, new))
         for name in {**was, **will}:
             _merge_key(was, will, _child(merged, section), name, f"{file}: {section}.{name}")
-        if not merged[section]:
+        if section in merged and not merged[section]:
             del merged[section]
     text = _dump(merged)
     return theirs if say_the_same(text, theirs) else text

@@ -2,30 +2,24 @@
 
 import json
 import os
-import pickle
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.releases import ONE, assert_clean, git, kill_at, quiet, request_of, run_dvc
 
 from synthmill.errors import BusyError, Interrupted, ReleaseError, WorkspaceError
-from synthmill.fingerprint import hash_file
 from synthmill.store.exchange import exchange, heal
 from synthmill.store.lock import hold
 from synthmill.store.objects import read_tree
-from synthmill.store.placement import ReleaseRequest
 from synthmill.store.release_steps import place, release, releases
 from synthmill.store.versions import Identity, Version, next_version, read_releases, write_metrics
-from synthmill.store.workspace import Workspace, create, find
+from synthmill.store.workspace import create, find
 
 STEPS = ("place", "dvc commit", "dvc relink", "dvc push", "git commit", "git tag", "git push", "done")
-ONE = Identity(schema="s1", code="c1", plan="p1")
 
 
 @pytest.fixture(scope="module")
@@ -43,47 +37,6 @@ def workspace(blank, tmp_path):
         path.write_text(path.read_text().replace(str(blank), str(root)))
     git(root, "commit", "--quiet", "-am", "Move the workspace")
     return find(root)
-
-
-def request_of(workspace: Workspace, name: str = "tiny", identity: Identity = ONE, rows: int = 3) -> ReleaseRequest:
-    """A candidate of `rows` rows in state, and its recipe."""
-    recipe = f"recipes/{name}.yaml"
-    if not (workspace.root / recipe).exists():
-        (workspace.root / recipe).write_text(f"format: 1\ndataset: {name}\n")
-    candidate = workspace.state / "candidates" / f"{name}-{identity.plan}-{rows}"
-    (candidate / "data").mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"x": range(rows)}), candidate / "data" / "synthetic-00000-of-00001.parquet")
-    for file in ("README.md", "report.html", "manifest.json", "croissant.json"):
-        (candidate / file).write_text(f"{file} of {name}, {rows} rows\n")
-    sha256 = hash_file(workspace.root / recipe)
-    metrics = {"rows": rows, "scores": {"fidelity/shape": 0.9}}
-    run = {"user": "u", "seconds": 1.5}
-    plots = {"scores": f"score,value\nfidelity/shape,0.{rows}\n".encode(), "columns": b"column,shape\nx,0.9\n"}
-    return ReleaseRequest(name, recipe, sha256, (), candidate, metrics, plots, identity, "run-1", run)
-
-
-def quiet(_: str) -> None:
-    """Progress that nobody reads."""
-
-
-def git(root: Path, *arguments: str) -> str:
-    person = ["-c", "user.name=A Person", "-c", "user.email=person@example.org"]
-    return subprocess.run(
-        ["git", *person, *arguments], cwd=root, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def run_dvc(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-P", "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def assert_clean(root: Path) -> None:
-    assert run_dvc(root, "status") == "Data and pipelines are up to date."
-    assert git(root, "status", "--short", "--", "dvc.lock", "dvc.yaml", "metrics", "runs", "datasets") == ""
-    assert not (root / ".git" / "index.lock").exists()
 
 
 # What a workspace is
@@ -376,14 +329,6 @@ def test_merge_in_progress_is_refused(workspace):
 # What a kill leaves
 
 
-SCRIPT = """
-import sys, pickle
-from synthmill.store.release_steps import release
-workspace, request = pickle.load(sys.stdin.buffer)
-release(workspace, request, lambda line: print(line, flush=True))
-"""
-
-
 def test_a_stop_in_the_middle_of_a_dvc_order_is_healed_by_the_next_run(workspace, monkeypatch):
     monkeypatch.setattr("synthmill.store.dvc._POLL_S", 0.01)
     with pytest.raises(Interrupted, match="dvc commit"):
@@ -403,21 +348,6 @@ with hold(Path(sys.argv[1]), print) as descriptor:
     print("held", flush=True)
     time.sleep(600)
 """
-
-
-def kill_at(workspace: Workspace, request: ReleaseRequest, step: str) -> None:
-    """Run a release in a process of its own, and kill it and its children (-9) when it announces the step."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    ) as process:
-        process.stdin.write(pickle.dumps((workspace, request)))
-        process.stdin.close()
-        for line in process.stdout:
-            if line.decode().strip() == f"release: {step}":
-                os.killpg(process.pid, signal.SIGKILL)
-                break
-        process.wait()
-    assert process.returncode == -signal.SIGKILL or step == "done"
 
 
 @pytest.mark.parametrize("step", STEPS)
