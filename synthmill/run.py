@@ -27,7 +27,7 @@ from synthmill.judging import hold_gates, judge_candidate
 from synthmill.kits import make_kit
 from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan
-from synthmill.publish import publish
+from synthmill.publish import publish, relative
 from synthmill.recipe_file import load_recipe, save_overrides
 from synthmill.resolve import Real, naming_lines, read_real
 from synthmill.run_request import RunRequest
@@ -42,6 +42,7 @@ from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes
 from synthmill.store.git import Git
 from synthmill.store.models import read_model, write_model
+from synthmill.store.release_steps import learn_of_releases
 from synthmill.store.secret import noise_key
 from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
@@ -92,6 +93,8 @@ class Run:
         """The plan, its lock, and the split source in state."""
         with self._stage("prepare"):
             self.request.check(self.workspace)
+            if self.request.release:
+                learn_of_releases(self.workspace, relative(self.workspace, self.request.recipe), self.reporter.say)
             self._recipe_sha256 = hash_file(self.request.recipe) if self.request.recipe.is_file() else ""
             plan, real = self.resolve()
             self._save_overrides()

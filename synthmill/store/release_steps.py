@@ -87,6 +87,28 @@ def catch_up_with_remote(workspace: Workspace, dataset: str, progress: Progress)
             )
 
 
+def learn_of_releases(workspace: Workspace, recipe: str, progress: Progress) -> None:
+    """Fetch before the work begins, since a plan may go on from a released model; nothing is moved.
+
+    WorkspaceError where the git remote has another recipe than this clone was made from. A remote that does not answer is a note: the
+    work may take hours, and it is needed at the end alone.
+    """
+    with workspace.lock(progress) as (git, _):
+        upstream, head = find_upstream(git), git.head()
+        if upstream is None or head is None:
+            return
+        try:
+            tip = upstream.fetch()
+        except ReleaseError as error:
+            progress(f"note: {error.what}; the release will need {upstream.remote}")
+            return
+        if tip is None or git.is_ancestor(tip, head):
+            return
+        if git.read(git.run("merge-base", head, tip), recipe) != git.read(tip, recipe):
+            hint = "`git pull` first, so that the run is of the recipe that the release names"
+            raise WorkspaceError(f"{upstream.remote} has another version of the recipe", where=recipe, hint=hint)
+
+
 def releases(workspace: Workspace, dataset: str | None = None) -> list[Release]:
     """Every release of one dataset, or of all, by name and version."""
     return read_releases(Git(workspace.root), dataset)

@@ -1,11 +1,14 @@
 """Several clones release into one git remote at once: what they announced is there, whole, in one line, and nothing twice."""
 
+import json
 import shutil
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.commands import good, make_workspace, synthmill, write_recipe
 from support.releases import (
     ONE,
     announced,
@@ -250,3 +253,56 @@ def test_a_tag_that_names_two_releases_is_told(fleet):
     release(one, request_of(one), quiet)
     with pytest.raises(ReleaseError, match=r"tiny@v1.0.0 names one release here and another one on origin"):
         release(other, request_of(other, identity=plan(2), rows=5), quiet)
+
+
+# The command, whose verdicts and report compare with the release before
+
+
+HOOK = """#!/bin/sh
+[ -e {mark} ] && exit 0
+touch {mark}
+cd {clone} && {python} -m synthmill.cli run recipes/people.yaml --inline --release >&2
+"""
+
+
+def test_a_candidate_is_judged_again_when_another_clone_was_faster(tmp_path):
+    """The other clone releases in the instant before the push of this one, which a hook of git is for."""
+    first = make_workspace(tmp_path / "ws")
+    gated = {
+        "source": "{path: data/people.csv, holdout: 0.5}",
+        "jobs": "[{generator: table/noise, rows: 300}]",
+        "gates": "{fidelity/shape: {not_worse_than: latest}}",
+    }
+    write_recipe(first, "people", seed="1", **gated)
+    write_recipe(first, "late", dataset="people", seed="2", **gated)
+    git(first, "add", "data", "recipes")
+    git(first, "commit", "--quiet", "-m", "Data and recipes")
+    git(tmp_path, "clone", "--quiet", "--bare", str(first), "origin.git")
+    one, other = (clone(tmp_path / "origin.git", tmp_path / name).root for name in ("one", "other"))
+    hook = other / ".git/hooks/pre-push"
+    hook.write_text(HOOK.format(mark=tmp_path / "mark", clone=one, python=sys.executable))
+    hook.chmod(0o755)
+    done = good(other, "run", "recipes/late.yaml", "--inline", "--release", "--json")
+    outcome = json.loads(done.out)
+    assert "release: people@v1.0.0 is the latest now; judged again" in done.err.splitlines()
+    assert (outcome["version"], outcome["previous"]) == ("v1.0.1", "v1.0.0")
+    [gate] = outcome["gates"]
+    assert (gate["status"], gate["against"]) == ("passed", "v1.0.0")
+    assert set(remote_tags(tmp_path / "origin.git")) == {"people@v1.0.0", "people@v1.0.1"}
+    assert_linear(tmp_path / "origin.git")
+
+
+def test_a_run_of_a_recipe_that_is_newer_on_the_remote_is_refused_at_its_start(tmp_path):
+    first = make_workspace(tmp_path / "ws")
+    write_recipe(first, "people")
+    git(first, "add", "data", "recipes")
+    git(first, "commit", "--quiet", "-m", "Data and recipes")
+    git(tmp_path, "clone", "--quiet", "--bare", str(first), "origin.git")
+    one, other = (clone(tmp_path / "origin.git", tmp_path / name).root for name in ("one", "other"))
+    write_recipe(one, "people", seed="8")
+    git(one, "commit", "--quiet", "-am", "Another seed")
+    git(one, "push", "--quiet")
+    done = synthmill(other, "run", "recipes/people.yaml", "--inline", "--release")
+    assert done.code == 2
+    assert "recipes/people.yaml: origin has another version of the recipe" in done.err
+    assert not (other / ".synthmill/sources").exists()
