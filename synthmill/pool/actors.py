@@ -23,6 +23,8 @@ from synthmill.work import FitTask, FittedModel, Sampler, Shard, StagedShard, fi
 Actor: TypeAlias = "ActorHandle[Any]"
 Ref: TypeAlias = "ray.ObjectRef[Any]"
 
+_LAST_WORD_S = 10.0  # a fit is done, and its last report on the way
+
 
 class Board:
     """Where actors write what they are at: the dead cannot be asked which of two shards they had started."""
@@ -56,13 +58,17 @@ class Fitter:
     def __init__(self, board: Actor) -> None:
         prepare_process()
         self._board = board
+        self._told: list[Ref] = []
 
     def fit(self, task: FitTask, train: pa.Table) -> Done[FittedModel] | Failure:
-        """Fit, and report progress without waiting for anyone."""
-        return attempt(fit_model, task, train, self._report)
+        """Fit, and report progress without waiting for anyone; the last report is on the board before the answer is given."""
+        answer = attempt(fit_model, task, train, self._report)
+        if self._told:
+            ray.wait(self._told, timeout=_LAST_WORD_S)
+        return answer
 
     def _report(self, step: int, steps: int, loss: float) -> None:
-        self._board.report.remote(step, steps, loss)
+        self._told = [self._board.report.remote(step, steps, loss)]
 
 
 class Shards:
