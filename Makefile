@@ -56,8 +56,9 @@ lint: $(VENV)/.ready  ## ruff and mypy
 unit: $(VENV)/.ready  ## the fast tests alone
 	$(BIN)/python -m pytest tests/unit
 
-chaos: $(VENV)/.ready  ## kill one run at 20 seeded random places
+chaos: $(VENV)/.ready  ## kill a run at 20 seeded random places, and releases at 1,000 random moments; goes on where it was stopped
 	$(BIN)/python -m pytest -m chaos tests/faults -s
+	PYTHONPATH=tests $(BIN)/python -m support.campaign
 
 bench: $(VENV)/.ready $(PEERS)/.ready  ## speed, memory and scores of known worth, beside pyarrow, SDMetrics and prdc
 	$(BIN)/python -m bench.generate

@@ -116,7 +116,11 @@ def clone(origin: Path, root: Path) -> Workspace:
 def start(workspace: Workspace, request: ReleaseRequest) -> subprocess.Popen[bytes]:
     """A release in a process of its own, which prints its progress and `announced TAG`."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     assert process.stdin is not None
     process.stdin.write(pickle.dumps((workspace, request)))
