@@ -19,13 +19,13 @@ from synthmill.store.git import Git
 from synthmill.store.stage_tags import NO_TAGS, StageTags, read_stage_tags
 from synthmill.store.versions import Release, Version, parse_version, read_releases
 
-_REFERENCE = re.compile(r"(?P<dataset>[^@#]+)(?:[@#](?P<point>[^@#]+))?")  # NAME#STAGE is how GTO writes it
+_REFERENCE = re.compile(r"(?P<dataset>[\w-]+)(?:[@#](?P<point>[\w./-]+))?")  # NAME#STAGE is how GTO writes it
 
 
 def resolve(git: Git, text: str) -> Release:
     """The release that `text` names; InputError that says what there is, and the nearest name."""
     dataset, point = split_reference(text)
-    releases = [release for release in read_releases(git, dataset) if release.dataset == dataset]  # git reads a pattern
+    releases = read_releases(git, dataset)
     if not releases:
         names = list(dict.fromkeys(release.dataset for release in read_releases(git)))
         there = f"there are releases of {', '.join(names)}" if names else "this workspace has no release yet"

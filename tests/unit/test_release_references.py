@@ -77,7 +77,7 @@ def test_the_latest_skips_what_is_yanked_and_a_pin_does_not(repository, git):
     ("text", "words"),
     [
         ("fiar", "fiar has no release\n  did you mean fair\\? there are releases of fair"),
-        ("fa*", r"fa\* has no release"),
+        ("fa*", r"fa\*: this names no release"),
         ("fair@v3.0.0", r"fair has no release v3.0.0\n  there are v1.0.0, v1.1.0, v2.0.0"),
         ("fair@1.0.0", r"1.0.0 is no version, which is written vX.Y.Z\n  there are v1.0.0"),
         ("fair@prd", r"no release of fair is in the stage prd\n  did you mean prod\? prod is v1.0.0"),
