@@ -99,7 +99,10 @@ def _export(repo: Repo, address: str, to: Path) -> None:
     _bring(repo, remotes, {listing: address})
     entries = json.loads(listing.read_bytes())
     listing.unlink()
-    _bring(repo, remotes, {to / entry["relpath"]: entry["md5"] for entry in entries})
+    wanted = {(to / entry["relpath"]).resolve(): entry["md5"] for entry in entries}
+    if outside := [path for path in wanted if not path.is_relative_to(to.resolve())]:
+        raise ValueError(f"the folder's listing names a path outside of it: {outside[0]}")
+    _bring(repo, remotes, wanted)
 
 
 def _bring(repo: Repo, remotes: list[HashFileDB], wanted: dict[Path, str]) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -364,3 +366,30 @@ def test_a_damaged_or_missing_remote_leaves_nothing(workspace, tmp_path):
     with pytest.raises(ReleaseError, match=r"could not be fetched: .*the DVC remote .* is not there"):
         pull(workspace, "tiny", target, quiet)
     assert list(target.parent.iterdir()) == []
+
+
+# The guide
+
+
+def test_the_commands_of_the_guide_do_what_it_says(workspace, tmp_path):
+    blocks = re.findall(r"```bash\n(.*?)```", GUIDE, flags=re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    done = []
+    for line in lines:
+        program, *words = (word.replace("fair", "tiny").replace("WORKSPACE_URL", str(workspace.root)) for word in line)
+        if program == "synthmill":
+            done.append((words[0], good(workspace.root, *words).out.strip()))
+        else:
+            run_dvc(tmp_path, *words)
+    assert [name for name, _ in done] == ["releases", *["promote"] * 4, *["rollback"] * 2, "yank", *["pull"] * 2]
+    assert [out for name, out in done if name in ("promote", "rollback")] == [
+        "tiny staging: v1.0.1 (tiny#staging#1)",
+        "tiny prod: v1.0.1 (tiny#prod#1)",
+        "tiny prod: would be from v1.0.1 to v1.0.2 (tiny#prod#2)",
+        "tiny prod: from v1.0.1 to v1.0.2 (tiny#prod#2)",
+        "tiny prod: from v1.0.2 to v1.0.1 (tiny#prod#3)",
+        "tiny prod: v1.0.1 already (tiny#prod#3)",
+    ]
+    assert done[-2][1] == f"{workspace.root}/pulled/tiny-v1.0.1"
+    for folder in (Path(done[-2][1]), workspace.root / "training/tiny", tmp_path / "datasets/tiny"):
+        assert read_tree(folder).files == released(workspace, 1), folder
