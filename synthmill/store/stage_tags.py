@@ -71,7 +71,6 @@ class StageTags:
         for assignment in self.assignments.get(stage, ()):
             commit = assignment.commit
             if assignment.is_removal:
-                path = [other for other in path if other != commit]
                 left.add(commit)
             elif assignment.is_rollback and commit in path:
                 while path[-1] != commit:

@@ -125,6 +125,7 @@ def test_the_highest_number_holds_and_what_is_taken_away_does_not(repository, gi
         ("1 2 3 <2 3", "21"),  # 3 was mended by nobody, but a person wants it
         ("1 2 1", "2"),  # promoted again, which is no rollback
         ("1 2 1 <2", ""),  # 1 was left
+        ("1 2 3 -2", "1"),
         ("1 2 -2", ""),  # without 2 it is back at 1, where it began
     ],
 )
