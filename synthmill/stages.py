@@ -91,8 +91,7 @@ def yank(
 ) -> None:
     """Warn everybody of a release: it is no longer the latest, and pulling or promoting it says the reason.
 
-    Nothing is deleted and no stage moves. There is no way back: GTO has none that its own `gto show` can read. If the
-    rows are good after all, release them again under a new version.
+    Nothing is deleted and no stage moves. There is no way back, because GTO has none that its own `gto show` can read.
     """
     from synthmill.store.stage_steps import yank as take
     from synthmill.store.workspace import find
