@@ -391,5 +391,5 @@ def test_the_commands_of_the_guide_do_what_it_says(workspace, tmp_path):
         "tiny prod: v1.0.1 already (tiny#prod#3)",
     ]
     assert done[-2][1] == f"{workspace.root}/pulled/tiny-v1.0.1"
-    for folder in (Path(done[-2][1]), workspace.root / "training/tiny", tmp_path / "datasets/tiny"):
+    for folder in (Path(done[-2][1]), workspace.root / "training/tiny", tmp_path / "tiny"):
         assert read_tree(folder).files == released(workspace, 1), folder
