@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill import ad_hoc, review
+from synthmill import ad_hoc, review, stages
 from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
@@ -237,25 +237,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 app.add_typer(review.commands)
 app.add_typer(ad_hoc.commands)
-
-
-@app.command()
-def releases(
-    dataset: Annotated[str | None, typer.Argument(help="one dataset; default: all")] = None, as_json: Json = False
-) -> None:
-    """List the releases of this workspace."""
-    from synthmill.console import table
-    from synthmill.store.release_steps import releases as read_all
-    from synthmill.store.workspace import find
-
-    found = read_all(find(Path.cwd()), dataset)
-    if as_json:
-        typer.echo(json.dumps([{"tag": r.tag, "date": r.date, "commit": r.commit, **r.metrics} for r in found]))
-    elif found:
-        rows = [(r.tag, r.date, "" if r.rows is None else f"{r.rows:,}", r.commit[:10]) for r in found]
-        typer.echo("\n".join(table(("release", "date", "rows", "commit"), rows)))
-    else:
-        typer.echo("no releases yet; `synthmill run RECIPE --release` makes one", err=True)
+app.add_typer(stages.commands)
 
 
 @app.command()

@@ -38,7 +38,7 @@ class Dvc:
     """
 
     root: Path
-    lock_fd: int
+    lock_fd: int | None  # None where nothing of the workspace is changed
     should_stop: ShouldStop = lambda: False
     _child: subprocess.Popen[str] | None = field(default=None, init=False)
     _words: IO[str] = field(default_factory=_temporary_file, init=False)  # the child's stderr
@@ -76,6 +76,10 @@ class Dvc:
         """Upload the stage's out to the default remote."""
         self._ask("push", stage)
 
+    def export(self, address: str, to: Path) -> None:
+        """Copy the folder of that content address to `to`, each file whole, from the cache or else from the remote of today."""
+        self._ask("export", [address, str(to)])
+
     def lacks(self, store: Literal["cache", "remote"], objects: Mapping[str, int]) -> list[str]:
         """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""
         return self._ask(f"inspect {store}", dict(objects))
@@ -110,7 +114,7 @@ class Dvc:
             stdout=subprocess.PIPE,
             stderr=self._words,
             text=True,
-            pass_fds=(self.lock_fd,),
+            pass_fds=() if self.lock_fd is None else (self.lock_fd,),
         )
 
     def _error(self, order: str) -> ReleaseError:

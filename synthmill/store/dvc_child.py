@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -40,7 +41,7 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
+def _obey(repo: Repo, order: str, subject: str | list[str] | dict[str, int]) -> list[str]:
     match order, subject:
         case "commit", str(stage):
             repo.commit(stage, force=True)
@@ -50,6 +51,8 @@ def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
             repo.pull(targets=[out], force=True)
         case "push", str(stage):
             repo.push(targets=[stage])
+        case "export", [str(address), str(to)]:
+            _export(repo, address, Path(to))
         case "inspect cache", dict(objects):
             return find_lacking(repo.cache.local, objects)
         case "inspect remote", dict(objects):
@@ -86,6 +89,45 @@ def find_lacking(store: HashFileDB, objects: dict[str, int]) -> list[str]:
         store.fs.remove(store.oid_to_path(listing))
         lacking.append(listing)
     return lacking
+
+
+def _export(repo: Repo, address: str, to: Path) -> None:
+    """Without `repo.switch`, which would read the remote's address from the old commit, where it may be another."""
+    listing = to / ".listing"
+    to.mkdir(parents=True)
+    remotes: list[HashFileDB] = []
+    _bring(repo, remotes, {listing: address})
+    entries = json.loads(listing.read_bytes())
+    listing.unlink()
+    wanted = {(to / entry["relpath"]).resolve(): entry["md5"] for entry in entries}
+    if outside := [path for path in wanted if not path.is_relative_to(to.resolve())]:
+        raise ValueError(f"the folder's listing names a path outside of it: {outside[0]}")
+    _bring(repo, remotes, wanted)
+
+
+def _bring(repo: Repo, remotes: list[HashFileDB], wanted: dict[Path, str]) -> None:
+    """Copy objects (place -> name), those that the cache has whole from there; `remotes` keeps the one that was opened."""
+    missing = {path: name for path, name in wanted.items() if not _copy(repo.cache.local, name, path)}
+    if not missing:
+        return
+    if not remotes:
+        remotes.append(_open_remote(repo))
+    with ThreadPoolExecutor(remotes[0].fs.jobs) as threads:
+        is_whole = threads.map(lambda path: _copy(remotes[0], missing[path], path), missing)
+    lacking = [path.name for path, found in zip(missing, is_whole, strict=True) if not found]
+    if lacking:
+        what = f"{len(lacking)} of {len(wanted)} objects are missing or damaged on the DVC remote"
+        raise FileNotFoundError(f"{what}, one of them {lacking[0]}")
+
+
+def _copy(store: HashFileDB, name: str, path: Path) -> bool:
+    """Copy one object; False where the store lacks it, or holds other bytes under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        store.fs.get_file(store.oid_to_path(name), str(path))
+    except FileNotFoundError:
+        return False
+    return hash_file(path) == name.removesuffix(".dir")
 
 
 def _is_whole(path: Path, name: str) -> bool:

@@ -6,6 +6,7 @@ paths alone replaced, so that nothing which the user has staged or edited elsewh
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -48,9 +49,15 @@ class Git:
     lock_fd: int | None = None
     author: str = _OUR_NAME
 
-    def run(self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> str:
+    def run(
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> str:
         """Standard output of `git ARGUMENTS`, stripped; ReleaseError with git's own last words where it fails."""
-        done = self._start(*arguments, stdin=stdin, env=env)
+        done = self._start(*arguments, stdin=stdin, env=env, timeout_s=timeout_s)
         if done.returncode != 0:
             words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
             reason = next((line for line in words if line.startswith(("fatal:", "error:"))), words[-1])
@@ -105,6 +112,21 @@ class Git:
         files = [path for path in paths if (self.root / path).is_file()]
         blobs = self.run("hash-object", "--stdin-paths", stdin="".join(f"{path}\n" for path in files).encode())
         return dict(zip(files, blobs.split(), strict=True))
+
+    def read_many(self, places: Sequence[str]) -> list[bytes | None]:
+        """The bytes at each of `places` (REVISION:PATH) from one git process, however many there are; None where nothing is."""
+        if not places:
+            return []
+        stdin = "".join(f"{place}\n" for place in places).encode()
+        answer = io.BytesIO(self._start("cat-file", "--batch", stdin=stdin).stdout)
+        found: list[bytes | None] = []
+        for head in iter(answer.readline, b""):
+            if head.endswith(b" missing\n"):
+                found.append(None)
+            else:
+                found.append(answer.read(int(head.split()[2])))
+                answer.readline()
+        return found
 
     def unmerged(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` that a merge has left in conflict."""
@@ -190,13 +212,15 @@ class Git:
         for name in ("synthmill-marker", "synthmill-index", "synthmill-index.lock"):
             self.git_path(name).unlink(missing_ok=True)
         # Nobody but Synthmill, under the lock we hold, writes these refs.
-        for left in (*self.git_path("refs/tags").glob("*@v*.lock"), *self.git_path("refs/synthmill").rglob("*.lock")):
+        tags, own = self.git_path("refs/tags"), self.git_path("refs/synthmill")
+        for left in (*tags.glob("*@v*.lock"), *tags.glob("*#*.lock"), *own.rglob("*.lock")):
             left.unlink()
         self._drop_branch_locks()
 
-    def make_tag(self, name: str, commit: str, message: str = "") -> str:
-        """An annotated tag (GTO and DVC do not see a lightweight one) as an object; no ref names it yet."""
-        tagger = self.run("var", "GIT_COMMITTER_IDENT", env=self._identity())
+    def make_tag(self, name: str, commit: str, message: str = "", *, time_s: int | None = None) -> str:
+        """An annotated tag (GTO and DVC do not see a lightweight one) as an object that no ref names yet; `time_s`: not now, but then."""
+        then = {} if time_s is None else {"GIT_COMMITTER_DATE": f"{time_s} +0000"}
+        tagger = self.run("var", "GIT_COMMITTER_IDENT", env={**self._identity(), **then})
         text = f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message or name}\n"
         return self.run("mktag", stdin=text.encode())
 
@@ -261,7 +285,11 @@ class Git:
         }
 
     def _start(
-        self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
         try:
@@ -273,6 +301,10 @@ class Git:
                 capture_output=True,
                 pass_fds=() if self.lock_fd is None else (self.lock_fd,),
                 check=False,
+                timeout=timeout_s,
             )
+        except subprocess.TimeoutExpired as error:
+            what = f"git {arguments[0]} got no answer in {timeout_s:.0f} s"
+            raise ReleaseError(what, where=str(self.root), hint="Look at the network and the git remote.") from error
         except FileNotFoundError as error:
             raise ReleaseError("git is not installed", hint="Install git, and see that it is on PATH.") from error

@@ -10,15 +10,14 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from synthmill.errors import ReleaseError
 from synthmill.store.git import Git
 
 _ATTEMPTS = 4
 _PAUSE_S = 0.5  # before the second attempt; doubled before each further one
+_TIMEOUT_S = 600.0
 _SEEN = "refs/synthmill/pushed"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +28,22 @@ class Upstream:
     remote: str
     branch: str | None  # its full name there; None where HEAD is on no branch
 
-    def fetch(self) -> str | None:
+    def fetch(self, *, attempts: int = _ATTEMPTS) -> str | None:
         """Bring in branches and tags; the commit at the tip of our branch there, None where it has none.
 
         ReleaseError where the remote does not answer, or where one tag names two things.
         """
         refspecs = (f"+refs/heads/*:refs/remotes/{self.remote}/*", f"+refs/tags/*:{_SEEN}/*")
-        _retried(lambda: self.git.run("fetch", "--quiet", "--no-tags", "--prune", self.remote, *refspecs))
+        command = ("fetch", "--quiet", "--no-tags", "--prune", self.remote, *refspecs)
+        for attempt in range(attempts):
+            try:
+                self.git.run(*command, timeout_s=_TIMEOUT_S)
+            except ReleaseError:
+                if attempt == attempts - 1:
+                    raise
+                _pause(attempt)
+            else:
+                break
         self._take_tags()
         return self.tip
 
@@ -52,12 +60,12 @@ class Upstream:
         seen = self.git.refs(_SEEN)
         return {name: tag for name, tag in self.git.refs("refs/tags").items() if is_ours(name) and name not in seen}
 
-    def push(self, commit: str, tags: Mapping[str, str]) -> bool:
-        """Have `commit` as the tip of the branch, and the tags (name -> object), there; False where somebody was faster.
+    def push(self, commit: str | None, tags: Mapping[str, str]) -> bool:
+        """Have `commit`, where there is one, as the tip of the branch, and the tags (name -> object); False where somebody was faster.
 
         A refusal counts as that when the remote has changed since the last fetch; else it is tried again, and then an error.
         """
-        refs = [f"{commit}:{self.branch}"] if self.branch else []
+        refs = [f"{commit}:{self.branch}"] if commit and self.branch else []
         refs += [f"{tag}:refs/tags/{name}" for name, tag in tags.items()]
         before = self._seen()
         for attempt in range(_ATTEMPTS):
@@ -77,15 +85,15 @@ class Upstream:
         self._see(commit, tags)
         return True
 
-    def _holds(self, commit: str, tags: Mapping[str, str]) -> bool:
+    def _holds(self, commit: str | None, tags: Mapping[str, str]) -> bool:
         seen = self.git.refs(_SEEN)
-        is_there = self.tip is not None and self.git.is_ancestor(commit, self.tip)
-        return all(seen.get(name) == tag for name, tag in tags.items()) and (is_there or self.branch is None)
+        is_there = commit is None or self.branch is None or (self.tip and self.git.is_ancestor(commit, self.tip))
+        return bool(is_there) and all(seen.get(name) == tag for name, tag in tags.items())
 
-    def _see(self, commit: str, tags: Mapping[str, str]) -> None:
+    def _see(self, commit: str | None, tags: Mapping[str, str]) -> None:
         """Note what we pushed, as a fetch would."""
         seen = {f"{_SEEN}/{name}": tag for name, tag in tags.items()}
-        if self.branch:
+        if commit and self.branch:
             seen[f"refs/remotes/{self.remote}/{self.branch.removeprefix('refs/heads/')}"] = commit
         self.git.set_refs(seen)
 
@@ -115,16 +123,6 @@ def find_upstream(git: Git) -> Upstream | None:
         return Upstream(git, str(own), git.answer("config", f"branch.{short}.merge") or head)
     name = "origin" if "origin" in names else names[0] if len(names) == 1 else None
     return None if name is None else Upstream(git, name, head)
-
-
-def _retried(call: Callable[[], T]) -> T:
-    """A network that fails now and then is no reason to give up at once."""
-    for attempt in range(_ATTEMPTS - 1):
-        try:
-            return call()
-        except ReleaseError:
-            _pause(attempt)
-    return call()
 
 
 def _pause(attempt: int) -> None:
