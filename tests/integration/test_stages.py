@@ -21,6 +21,7 @@ from synthmill.store.objects import read_tree
 from synthmill.store.pull import pull
 from synthmill.store.references import stages_of
 from synthmill.store.stage_steps import promote, rollback, yank
+from synthmill.store.upstream import Upstream
 from synthmill.store.workspace import create, find
 
 GUIDE = (Path(__file__).parents[2] / "docs/guides/stages.md").read_text()
@@ -191,14 +192,14 @@ def test_what_was_made_before_there_was_a_remote_is_pushed_with_it(workspace, tm
 
 def meanwhile(monkeypatch, act):
     """Let `act` happen right after the first fetch: what another clone does between our look and our push."""
-    fetch, pending = Git.fetch, [act]
+    fetch, pending = Upstream.fetch, [act]
 
-    def fetch_then_act(self, *arguments, **options):
-        fetch(self, *arguments, **options)
+    def fetch_then_act(self, **options):
+        fetch(self, **options)
         if pending:
             pending.pop()()
 
-    monkeypatch.setattr(Git, "fetch", fetch_then_act)
+    monkeypatch.setattr(Upstream, "fetch", fetch_then_act)
 
 
 def test_of_two_clones_that_assign_at_once_the_later_takes_the_next_number(workspace, clone, origin, monkeypatch):
