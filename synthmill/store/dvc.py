@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,10 @@ class Dvc:
     def push(self, stage: str) -> None:
         """Upload the stage's out to the default remote."""
         self._ask("push", stage)
+
+    def fetch(self, objects: Sequence[str]) -> list[str]:
+        """Bring these objects from the default remote into the cache; names of those that the remote does not hold whole."""
+        return self._ask("fetch", list(objects))
 
     def lacks(self, store: Literal["cache", "remote"], objects: Mapping[str, int]) -> list[str]:
         """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""

@@ -16,13 +16,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
 
+from synthmill.store.files import aside_of
 from synthmill.store.objects import hash_file
+
+_FETCHERS = 8
 
 
 def main() -> None:
@@ -40,7 +45,7 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
+def _obey(repo: Repo, order: str, subject: str | list[str] | dict[str, int]) -> list[str]:
     match order, subject:
         case "commit", str(stage):
             repo.commit(stage, force=True)
@@ -50,6 +55,8 @@ def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
             repo.pull(targets=[out], force=True)
         case "push", str(stage):
             repo.push(targets=[stage])
+        case "fetch", list(names):
+            return fetch_objects(_open_remote(repo), repo.cache.local, names)
         case "inspect cache", dict(objects):
             return find_lacking(repo.cache.local, objects)
         case "inspect remote", dict(objects):
@@ -86,6 +93,33 @@ def find_lacking(store: HashFileDB, objects: dict[str, int]) -> list[str]:
         store.fs.remove(store.oid_to_path(listing))
         lacking.append(listing)
     return lacking
+
+
+def fetch_objects(remote: HashFileDB, cache: HashFileDB, names: list[str]) -> list[str]:
+    """Bring objects into the cache that it lacks, each whole or not at all; names of those that the remote does not hold whole."""
+    wanted = [name for name in names if not Path(cache.oid_to_path(name)).exists()]
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        return [name for name, is_there in zip(wanted, pool.map(_fetcher(remote, cache), wanted), strict=True) if not is_there]
+
+
+def _fetcher(remote: HashFileDB, cache: HashFileDB) -> Callable[[str], bool]:
+    def fetch(name: str) -> bool:
+        path = Path(cache.oid_to_path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = aside_of(path)
+        try:
+            remote.fs.get_file(remote.oid_to_path(name), str(aside))
+            if not _is_whole(aside, name):
+                return False
+            aside.chmod(0o444)  # as DVC has it
+            aside.replace(path)
+        except FileNotFoundError:
+            return False
+        finally:
+            aside.unlink(missing_ok=True)
+        return True
+
+    return fetch
 
 
 def _is_whole(path: Path, name: str) -> bool:
