@@ -12,7 +12,8 @@ from synthmill.errors import ReleaseError
 from synthmill.store.git import Git
 from synthmill.store.held import hold_of
 from synthmill.store.objects import hash_bytes, listing_of
-from synthmill.store.references import stages_of, yanked
+from synthmill.store.references import find_stages
+from synthmill.store.stage_tags import StageTags, read_stage_tags
 from synthmill.store.told import Told, read_told, with_fingerprint
 from synthmill.store.versions import Version, read_releases
 from synthmill.store.workspace import Workspace
@@ -42,8 +43,9 @@ class Family:
     def stages(self) -> Mapping[str, tuple[str, ...]]:
         """Tag -> the stages that hold it."""
         found: dict[str, tuple[str, ...]] = {}
-        for dataset in self.datasets:
-            for stage, version in stages_of(self.git, dataset).items():
+        for dataset, tags in self._stage_tags.items():
+            releases = [one.release for one in self.told.values() if one.release.dataset == dataset]
+            for stage, version in find_stages(tags, releases).items():
                 tag = f"{dataset}@{version}"
                 found[tag] = (*found.get(tag, ()), stage)
         return found
@@ -53,14 +55,13 @@ class Family:
         """Tag -> why it was yanked or purged."""
         return {
             f"{dataset}@{version}": reason
-            for dataset in self.datasets
-            for version, reason in yanked(self.git, dataset).items()
+            for dataset, tags in self._stage_tags.items()
+            for version, reason in tags.yanked.items()
         }
 
     @cached_property
-    def datasets(self) -> tuple[str, ...]:
-        """The names of datasets with a release."""
-        return tuple(dict.fromkeys(one.release.dataset for one in self.told.values()))
+    def _stage_tags(self) -> Mapping[str, StageTags]:
+        return read_stage_tags(self.git)
 
     def parents(self, told: Told) -> list[Parent]:
         """The releases that this one came from, directly."""
@@ -95,7 +96,11 @@ class Family:
         for tag, told in self.told.items():
             hold = hold_of(self.workspace, self.git, told.release)
             listing = hold.listing_at_hand() or {}
-            names = {hold.address, *(listing[path] for path in listing if path.endswith(".parquet")), *_folders(listing)}
+            names = {
+                hold.address,
+                *(listing[path] for path in listing if path.endswith(".parquet")),
+                *_folders(listing),
+            }
             for name in names - {None}:
                 found[str(name)] = (*found.get(str(name), ()), tag)
         return found
@@ -112,8 +117,8 @@ def read_family(workspace: Workspace) -> Family:
     """Tags are fetched first where there is a git remote; `notes` say what could not be asked."""
     git = Git(workspace.root)
     notes = tuple(_fetch_tags(git))
-    told = {release.tag: read_told(git, release) for release in read_releases(git)}
-    return Family(workspace, git, {tag: _completed(workspace, git, one) for tag, one in told.items()}, notes)
+    told = [_completed(workspace, git, one) for one in read_told(git, read_releases(git))]
+    return Family(workspace, git, {one.release.tag: one for one in told}, notes)
 
 
 def _fetch_tags(git: Git) -> Iterator[str]:

@@ -9,6 +9,7 @@ A release that git tells too little of is neither found nor ruled out: it is lis
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from synthmill.lineage.family import Family, order, place_of
 from synthmill.store.objects import hash_file, read_tree
 from synthmill.store.provenance import SourceEntry
 from synthmill.store.told import Told
-from synthmill.store.versions import TAG
+from synthmill.store.versions import parse_version
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{8,32}")
 
@@ -53,6 +54,11 @@ class _Wanted:
     fingerprints: set[str] = field(default_factory=set)
     prefix: str | None = None  # of a fingerprint, as it was asked for
 
+    @property
+    def is_there(self) -> bool:
+        """It is a file or folder of this workspace, or of a folder that recipes may read."""
+        return any(place.exists() for place in self.places)
+
     def add_uri(self, uri: str) -> None:
         self.uris.add(_plain(uri))
         if (place := place_of(self.root, uri)) is not None:
@@ -62,7 +68,9 @@ class _Wanted:
         """How the source of a release is known to be this one."""
         if _plain(source.uri) in self.uris:
             yield f"its source is {source.uri}"
-        elif (place := place_of(self.root, source.uri)) is not None and any(_overlap(place, one) for one in self.places):
+        elif (place := place_of(self.root, source.uri)) is not None and any(
+            _overlap(place, one) for one in self.places
+        ):
             yield f"its source {source.uri} leads there"
         md5 = told.hashes.get(source.uri)
         if md5 and md5 in self.hashes:
@@ -82,7 +90,7 @@ def find_descendants(family: Family, source: str) -> Descent:
     """By a path or URI as recipes write it, a fingerprint, or `NAME@vX.Y.Z`; InputError for a release that does not exist."""
     wanted = _Wanted(family.workspace.root)
     seeds: set[str] = set()
-    if TAG.fullmatch(source):
+    if parse_version(source.partition("@")[2]) is not None:
         if source not in family.told:
             there = ", ".join(list(family.told)[-5:]) or "none"
             raise InputError("there is no such release", where=source, hint=f"there are {there}")
@@ -92,12 +100,31 @@ def find_descendants(family: Family, source: str) -> Descent:
         wanted.hashes |= set(_hashes(place_of(family.workspace.root, source)))
         wanted.prefix = source if _FINGERPRINT.fullmatch(source) else None
     found = _closure(family, wanted, seeds)
-    untold = {tag: why for tag, told in family.told.items() if tag not in {*found, *seeds} and (why := _why_untold(told, wanted))}
+    if not found and not seeds and not wanted.is_there:
+        _refuse_unknown(family, source)
+    untold = {
+        tag: why
+        for tag, told in family.told.items()
+        if tag not in {*found, *seeds} and (why := _why_untold(told, wanted))
+    }
     return Descent(
         source,
         tuple(found[tag] for tag in sorted(found, key=order)),
         tuple((tag, untold[tag]) for tag in sorted(untold, key=order)),
     )
+
+
+def _refuse_unknown(family: Family, source: str) -> None:
+    """A slip of the pen must not read as `nothing came from it`."""
+    known = list(dict.fromkeys(one.uri for told in family.told.values() for one in told.sources))
+    near = difflib.get_close_matches(source, known, n=1)
+    there = f"sources of releases: {', '.join(known[:20]) or 'none'}"
+    hint = (
+        f"did you mean {near[0]}? {there}"
+        if near
+        else f"{there}; a source is a path, a URI, a fingerprint or NAME@v1.0.0"
+    )
+    raise InputError("no release has such a source, and there is no such file", where=source, hint=hint)
 
 
 def _closure(family: Family, wanted: _Wanted, seeds: set[str]) -> dict[str, Descendant]:
@@ -127,11 +154,16 @@ def _matched(wanted: _Wanted, source: SourceEntry, told: Told) -> list[str]:
 
 def _warm(wanted: _Wanted, told: Told) -> list[str]:
     """A model that went on from one of the source, or a link of a format that has no other fingerprint."""
+
     def is_it(value: str) -> bool:
         return value in wanted.fingerprints or bool(wanted.prefix and value.startswith(wanted.prefix))
 
-    found = [f"its model goes on from one that was fitted on {source[:12]}" for _, source in told.before if is_it(source)]
-    found += [f"its model was fitted on {link.source[:12]}" for link in told.links if is_it(link.source) or is_it(link.train)]
+    found = [
+        f"its model goes on from one that was fitted on {source[:12]}" for _, source in told.before if is_it(source)
+    ]
+    found += [
+        f"its model was fitted on {link.source[:12]}" for link in told.links if is_it(link.source) or is_it(link.train)
+    ]
     return found
 
 

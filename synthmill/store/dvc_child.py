@@ -99,7 +99,11 @@ def fetch_objects(remote: HashFileDB, cache: HashFileDB, names: list[str]) -> li
     """Bring objects into the cache that it lacks, each whole or not at all; names of those that the remote does not hold whole."""
     wanted = [name for name in names if not Path(cache.oid_to_path(name)).exists()]
     with ThreadPoolExecutor(_FETCHERS) as pool:
-        return [name for name, is_there in zip(wanted, pool.map(_fetcher(remote, cache), wanted), strict=True) if not is_there]
+        return [
+            name
+            for name, is_there in zip(wanted, pool.map(_fetcher(remote, cache), wanted), strict=True)
+            if not is_there
+        ]
 
 
 def _fetcher(remote: HashFileDB, cache: HashFileDB) -> Callable[[str], bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue, ValidationError
@@ -25,6 +25,14 @@ from synthmill.store.versions import Release
 
 
 @dataclass(frozen=True, slots=True)
+class Out:
+    """What dvc.lock says of the dataset's folder; None where it does not."""
+
+    size_bytes: int | None
+    files: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """One release by its commit. `hashes`: MD5 of each dependency as DVC recorded it, by path; the recipe is none of them."""
 
@@ -36,6 +44,7 @@ class Told:
     hashes: Mapping[str, str]
     jobs: tuple[JobEntry, ...]  # empty where only the manifest would say
     links: tuple[Link, ...]  # of warm starts; formats 1 and 2 have them too
+    out: Out
 
     @property
     def models(self) -> frozenset[str]:
@@ -55,28 +64,40 @@ class Told:
         return frozenset(filter(None, (*own, *(value for link in self.links for value in (link.source, link.train)))))
 
 
-def read_told(git: Git, release: Release) -> Told:
-    """Ask git."""
-    stages = _text(git, release, "dvc.yaml")
-    path = _recipe_path(stages, release.dataset)
-    content = None if path is None else git.read(release.commit, path)
-    hashes = {name: md5 for name, md5 in _dependencies(_text(git, release, "dvc.lock"), release.dataset) if name != path}
-    written, revisions = _written_sources(content)
+def read_told(git: Git, releases: Sequence[Release]) -> list[Told]:
+    """Ask git, with two processes for however many releases."""
+    texts = git.read_many([f"{one.commit}:{name}" for one in releases for name in ("dvc.yaml", "dvc.lock")])
+    paths = [_recipe_path(_text(text), one.dataset) for one, text in zip(releases, texts[::2], strict=True)]
+    recipes = git.read_many([f"{one.commit}:{path or ''}" for one, path in zip(releases, paths, strict=True)])
+    return [
+        _told(release, path, recipe if path else None, _text(lock))
+        for release, path, recipe, lock in zip(releases, paths, recipes, texts[1::2], strict=True)
+    ]
+
+
+def _told(release: Release, path: str | None, recipe: bytes | None, lock: str) -> Told:
+    entry = _entry(lock, release.dataset)
+    hashes = {name: md5 for name, md5 in _hashes(entry.get("deps")) if name != path}
+    written, revisions = _written_sources(recipe)
     known = read_provenance(release.metrics)
-    sources = known.sources if known else tuple(written)
-    named = {source.uri for source in sources}
-    if not sources:
-        sources = tuple(SourceEntry(role="source", uri=name) for name in hashes if name not in named)
+    sources = known.sources if known else (*written, *_unwritten(written, hashes))
     return Told(
         release=release,
         recipe=path,
-        recipe_sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+        recipe_sha256=None if recipe is None else hashlib.sha256(recipe).hexdigest(),
         sources=sources,
         revisions=tuple(revisions),
         hashes=hashes,
         jobs=known.jobs if known else (),
         links=tuple(_links(release.metrics)),
+        out=_out(entry),
     )
+
+
+def _unwritten(written: Sequence[SourceEntry], hashes: Mapping[str, str]) -> Iterator[SourceEntry]:
+    """What DVC depended on, where the recipe does not say what for."""
+    if not written:
+        yield from (SourceEntry(role="source", uri=name) for name in hashes)
 
 
 def with_fingerprint(told: Told, fingerprint: str, models: Mapping[str, str]) -> Told:
@@ -91,7 +112,7 @@ def with_fingerprint(told: Told, fingerprint: str, models: Mapping[str, str]) ->
 
 def read_run(git: Git, release: Release) -> Mapping[str, JsonValue]:
     """The line of runs/NAME.jsonl that tells of the run which released it; empty where there is none."""
-    for line in reversed(_text(git, release, runs_file(release.dataset)).splitlines()):
+    for line in reversed(_text(git.read(release.commit, runs_file(release.dataset))).splitlines()):
         try:
             run = json.loads(line)
         except json.JSONDecodeError:
@@ -101,8 +122,8 @@ def read_run(git: Git, release: Release) -> Mapping[str, JsonValue]:
     return {}
 
 
-def _text(git: Git, release: Release, path: str) -> str:
-    return (git.read(release.commit, path) or b"").decode(errors="replace")
+def _text(content: bytes | None) -> str:
+    return (content or b"").decode(errors="replace")
 
 
 def _recipe_path(stages: str, dataset: str) -> str | None:
@@ -112,15 +133,25 @@ def _recipe_path(stages: str, dataset: str) -> str | None:
         return None
 
 
-def _dependencies(lock: str, dataset: str) -> Iterator[tuple[str, str]]:
+def _entry(lock: str, dataset: str) -> Mapping[str, object]:
     try:
-        entry = read_entry(lock, dataset) or {}
+        return read_entry(lock, dataset) or {}
     except (WorkspaceError, AttributeError):
-        return
-    deps = entry.get("deps")
+        return {}
+
+
+def _hashes(deps: object) -> Iterator[tuple[str, str]]:
     for dep in deps if isinstance(deps, list) else []:
         if isinstance(dep, Mapping) and isinstance(dep.get("path"), str):
             yield dep["path"], str(dep.get("md5", ""))
+
+
+def _out(entry: Mapping[str, object]) -> Out:
+    """The first out is the dataset's folder."""
+    outs = entry.get("outs")
+    first = outs[0] if isinstance(outs, list) and outs and isinstance(outs[0], Mapping) else {}
+    size, files = first.get("size"), first.get("nfiles")
+    return Out(size if isinstance(size, int) else None, files if isinstance(files, int) else None)
 
 
 def _written_sources(content: bytes | None) -> tuple[list[SourceEntry], list[str]]:
