@@ -14,7 +14,33 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+_DATASET = "NAME@v1.0.0, NAME@prod, NAME (its latest), or a folder that holds manifest.json"
 _EVENTS = "write OpenLineage events there, a line a release; - for stdout"
+
+
+@commands.command()
+def diff(
+    then: Annotated[str, typer.Argument(metavar="A", help=_DATASET)],
+    now: Annotated[str, typer.Argument(metavar="B", help="what to compare it with, likewise")],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="write a page with charts as well")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two releases: rows added and gone, schema, distributions, scores, recipe, code and usage."""
+    from synthmill.console import reporting
+    from synthmill.diff import compare
+    from synthmill.diff.words import difference_lines
+
+    with reporting() as reporter:
+        found = compare(then, now, reporter)
+    if html is not None:
+        from synthmill.diff.page import render
+        from synthmill.store.files import publish_bytes
+
+        publish_bytes(html, render(found).encode())
+        typer.echo(f"the page is {html}", err=True)
+    typer.echo(found.difference.model_dump_json() if as_json else "\n".join(difference_lines(found.difference)))
 
 
 @commands.command()

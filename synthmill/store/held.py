@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import configparser
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from synthmill.errors import ReleaseError, RunError, SynthmillError, WorkspaceError
+from synthmill.store.dvc import Dvc
 from synthmill.store.git import Git
+from synthmill.store.lock import Progress
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, parse_manifest
 from synthmill.store.stage import read_address
@@ -34,6 +37,7 @@ class Held:
     workspace: Workspace
     release: Release
     address: str | None
+    say: Progress  # called where a fetch has to wait for a release that is under way
 
     def manifest(self) -> Manifest:
         """Its manifest, fetched where it has to be; Unreachable."""
@@ -59,24 +63,16 @@ class Held:
         """Where the bytes of the wanted files lie, by their path in the dataset; Unreachable where one is nowhere."""
         if self.address is None:
             raise Unreachable("dvc.lock of its commit holds no data of it", where=self.release.tag)
-        self._bring([self.address])
-        names = {path: md5 for path, md5 in (self.listing_at_hand() or {}).items() if wanted(path)}
-        self._bring(list(names.values()))
+        with ExitStack() as stack:
+            remote = _Remote(self, stack)
+            remote.bring([self.address])
+            names = {path: md5 for path, md5 in (self.listing_at_hand() or {}).items() if wanted(path)}
+            remote.bring(list(names.values()))
         return {path: self._place(md5) for path, md5 in names.items()}
 
-    def _bring(self, names: list[str]) -> None:
-        missing = [name for name in dict.fromkeys(names) if self._path(name) is None]
-        if not missing:
-            return
-        try:
-            with self.workspace.lock(lambda line: None) as (_, dvc):
-                lacking = dvc.fetch(missing)
-        except ReleaseError as error:
-            what = f"its data is not in the cache, and the remote cannot be reached: {error.what}"
-            raise Unreachable(what, where=self.release.tag) from error
-        if lacking:
-            what = f"{len(lacking)} of its objects are neither in the cache nor whole on the remote: the data was purged, or never pushed"
-            raise Unreachable(what, where=self.release.tag)
+    def lacking(self, names: Sequence[str]) -> list[str]:
+        """Those objects that the cache does not hold."""
+        return [name for name in dict.fromkeys(names) if self._path(name) is None]
 
     def _path(self, name: str | None) -> Path | None:
         place = None if name is None else self._place(name)
@@ -86,14 +82,40 @@ class Held:
         return _cache(self.workspace.root) / "files" / "md5" / name[:2] / name[2:]
 
 
-def hold_of(workspace: Workspace, git: Git, release: Release) -> Held:
+@dataclass(slots=True)
+class _Remote:
+    """The remote by way of DVC, which is started once something is missing, and is asked twice at one start."""
+
+    held: Held
+    stack: ExitStack
+    dvc: Dvc | None = None
+
+    def bring(self, names: Sequence[str]) -> None:
+        """Have these objects in the cache."""
+        missing = self.held.lacking(names)
+        if not missing:
+            return
+        tag = self.held.release.tag
+        try:
+            if self.dvc is None:
+                _, self.dvc = self.stack.enter_context(self.held.workspace.lock(self.held.say))
+            lacking = self.dvc.fetch(missing)
+        except ReleaseError as error:
+            what = f"its data is not in the cache, and the remote cannot be reached: {error.what}"
+            raise Unreachable(what, where=tag) from error
+        if lacking:
+            what = f"{len(lacking)} of its objects are neither in the cache nor whole on the remote: purged, or never pushed"
+            raise Unreachable(what, where=tag)
+
+
+def hold_of(workspace: Workspace, git: Git, release: Release, say: Progress = lambda line: None) -> Held:
     """The files of a release; nothing is read or fetched yet but its commit."""
     text = (git.read(release.commit, "dvc.lock") or b"").decode()
     try:
         address = read_address(text, release.dataset)
     except WorkspaceError:  # a person's commit can hold anything
         address = None
-    return Held(workspace, release, address)
+    return Held(workspace, release, address, say)
 
 
 def _cache(root: Path) -> Path:

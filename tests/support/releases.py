@@ -7,11 +7,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import yaml
 
+from synthmill.columns import Column
 from synthmill.store.git import Git
+from synthmill.store.manifest import Manifest
 from synthmill.store.stage import Stage, write_entry, write_stage
 from synthmill.store.versions import Identity, write_metrics
+
+_DTYPES = {"number": "double", "integer": "int64", "category": "string", "text": "string", "boolean": "bool"}
 
 
 def md5(content: bytes) -> str:
@@ -62,3 +69,75 @@ def tag_release(
     commit = git.commit(files, git.head(), tag)
     git.tag(tag, commit)
     return commit
+
+
+# Datasets with rows
+
+
+def make_dataset(folder: Path, rows: Mapping[str, list[object]], *, kinds: Mapping[str, str], **more: object) -> Path:
+    """A candidate's folder: one file a stratum, a manifest, and a report.json with the scores given."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    columns = [Column(name=n, kind=kind, dtype=_DTYPES[kind], nullable=True) for n, kind in kinds.items()]
+    table = pa.table(
+        {**{c.name: pa.array(rows[c.name], c.arrow) for c in columns}, **_provenance(rows["id"], rows["stratum"])}
+    )
+    strata = list(dict.fromkeys(rows["stratum"]))
+    for place, stratum in enumerate(strata):
+        own = table.filter(pc.equal(table["_stratum"], stratum))
+        pq.write_table(own, data / f"synthetic-{place:05d}-of-{len(strata):05d}.parquet")
+    (folder / "report.json").write_text(json.dumps({"scores": more.pop("scores", [])}))
+    write_manifest(folder, columns, table.num_rows, **more)
+    return folder
+
+
+def write_manifest(folder: Path, columns: list[Column], rows: int, **more: object) -> None:
+    recipe = {
+        "dataset": "tiny",
+        "source": {"path": "data/people.csv"},
+        "jobs": [{"generator": "table/vae", "rows": rows}],
+    }
+    job = {
+        "generator": "table/vae",
+        "model": "m1",
+        "model_sha256": "0" * 64,
+        "fingerprint": "j1",
+        "rows": rows,
+        "strata": [],
+    }
+    fields = {
+        "dataset": "tiny",
+        "rows": rows,
+        "level": "bitwise",
+        "plan": "p1",
+        "identity": "i1",
+        "source": "f" * 32,
+        "versions": {"torch": "2.13.0"},
+        "lock": "l1",
+        "recipe": recipe,
+        "schema": {"columns": [column.model_dump(mode="json") for column in columns]},
+        "jobs": [job],
+        "files": [
+            _entry(path, folder)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != "manifest.json"
+        ],
+    }
+    manifest = Manifest.model_validate_json(json.dumps({**fields, **more}))
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def _entry(path: Path, folder: Path) -> dict[str, object]:
+    rows = pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+    name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+    return {"path": name, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content), "rows": rows}
+
+
+def _provenance(ids: list[object], strata: list[object]) -> dict[str, pa.Array]:
+    hashed = [hashlib.sha256(f"{s} {i}".encode()).hexdigest()[:32] for i, s in zip(ids, strata, strict=True)]
+    return {
+        "_row_id": pa.array(hashed, pa.string()),
+        "_generator": pa.repeat("table/vae", len(ids)),
+        "_stratum": pa.array(strata, pa.string()),
+        "_candidate": pa.array(ids, pa.int64()),
+    }
