@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from pydantic import JsonValue
 
@@ -17,7 +18,9 @@ _LONGEST = 36
 
 def difference_lines(found: Difference) -> list[str]:
     """All sections that have something to say."""
-    lines = [found.headline, *_warnings(found)]
+    lines = [
+        line for words in (found.headline, *_warnings(found)) for line in wrap(words, WIDTH, subsequent_indent="  ")
+    ]
     for one in found.tables:
         lines += [*_rows(one.rows, one.name), *_schema(one), *_shifts(one.shifts, one.name)]
     lines += _scores(found.scores)
@@ -32,9 +35,9 @@ def difference_lines(found: Difference) -> list[str]:
 def _warnings(found: Difference) -> Iterator[str]:
     for side in (found.then, found.now):
         if side.withdrawn is not None:
-            yield f"  {side.name} is withdrawn: {side.withdrawn}"
+            yield f"{side.name} is withdrawn: {side.withdrawn}"
         if side.no_data:
-            yield f"  {side.name}: {side.no_data}"
+            yield f"{side.name}: {side.no_data}"
 
 
 def _rows(rows: Rows | None, name: str) -> list[str]:

@@ -1,7 +1,10 @@
 """Two datasets side by side: every number that is printed is known beforehand."""
 
 import json
+import re
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,7 +175,7 @@ def test_scores_turn_only_where_the_difference_lies_outside_both_intervals(tmp_p
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """tiny@v1.0.0 and tiny@v1.1.0, really released: 10 rows gone, 20 added, another seed and torch."""
+    """fair@v1.0.0 and fair@v1.1.0, really released: 10 rows gone, 20 added, another seed and torch."""
     workspace = create(tmp_path_factory.mktemp("diff") / "ws")
     put(workspace, "1", rows(range(50)), "2.13.0")
     put(workspace, "2", rows(range(10, 70)), "2.14.0")
@@ -180,11 +183,15 @@ def root(tmp_path_factory):
 
 
 def put(workspace, number, content, torch):
-    recipe = workspace.root / "recipes" / "tiny.yaml"
+    recipe = workspace.root / "recipes" / "fair.yaml"
     jobs = f"[{{generator: table/vae, rows: {len(content['id'])}}}]"
-    recipe.write_text(f"dataset: tiny\nsource: {{path: data/people.csv}}\nseed: {number}\njobs: {jobs}\n")
+    recipe.write_text(f"dataset: fair\nsource: {{path: data/people.csv}}\nseed: {number}\njobs: {jobs}\n")
     folder = dataset(
-        workspace.state / "candidates" / number / "dataset", content, plan=f"p{number}", versions={"torch": torch}
+        workspace.state / "candidates" / number / "dataset",
+        content,
+        dataset="fair",
+        plan=f"p{number}",
+        versions={"torch": torch},
     )
     where = {"role": "source", "uri": "data/people.csv", "fingerprint": "f" * 32, "train_rows": 40}
     facts = {**provenance_of(where), "packages": [{"name": "torch", "version": torch}]}
@@ -193,25 +200,26 @@ def put(workspace, number, content, torch):
     run = {"time": "2026-01-02T03:04:05+00:00", "user": "eve", "seconds": {"fit": float(number)}}
     identity = Identity("s1", f"c{number}", f"p{number}")
     plots = {"scores": b"score,value\n", "columns": b"column,shape\n"}
-    names = ("tiny", "recipes/tiny.yaml", hash_file(recipe), (), folder)
+    names = ("fair", "recipes/fair.yaml", hash_file(recipe), (), folder)
     release(workspace, ReleaseRequest(*names, metrics, plots, identity, f"run-{number}", run), lambda line: None)
 
 
 def test_two_releases_are_compared_by_name_without_a_checkout(root):
-    shutil.rmtree(root / "datasets/tiny")
-    text = good(root, "diff", "tiny@v1.0.0", "tiny").out.splitlines()
-    assert text[0] == "tiny v1.0.0 -> v1.1.0: 10 rows gone, 20 added, 40 in both; fidelity/shape worse"
+    standing = (root / "datasets/fair").rename(root / ".synthmill/standing")
+    text = good(root, "diff", "fair@v1.0.0", "fair").out.splitlines()
+    assert text[0] == "fair v1.0.0 -> v1.1.0: 10 rows gone, 20 added, 40 in both; fidelity/shape worse"
     squeezed = [" ".join(line.split()) for line in text]
-    assert "tiny 50 60 40 0 10 20" in squeezed
+    assert "fair 50 60 40 0 10 20" in squeezed
     assert "fidelity/shape 0.900 0.880..0.920 0.900 0.800 0.780..0.820 0.800 worse" in squeezed
     assert {"seed 1 2", "jobs.0.rows 50 60", "torch 2.13.0 2.14.0", "plan p1 p2"} <= set(squeezed)
     assert {"user eve eve", "seconds of fit 1 2"} <= set(squeezed)
     assert max(map(len, text)) <= 100
-    assert not (root / "datasets/tiny").exists()
+    assert not (root / "datasets/fair").exists()
+    standing.rename(root / "datasets/fair")
 
 
 def test_json_is_one_object_with_a_format(root):
-    done = good(root, "diff", "tiny@v1.0.0", "tiny@v1.1.0", "--json")
+    done = good(root, "diff", "fair@v1.0.0", "fair@v1.1.0", "--json")
     found = json.loads(done.out)
     assert found["format"] == 1
     assert found["tables"][0]["rows"]["all"] == {
@@ -229,7 +237,7 @@ def test_json_is_one_object_with_a_format(root):
 
 def test_a_release_and_a_folder_compare(root, tmp_path):
     other = dataset(tmp_path / "other", rows(range(50)))
-    found = json.loads(good(root, "diff", "tiny@v1.0.0", other, "--json").out)
+    found = json.loads(good(root, "diff", "fair@v1.0.0", other, "--json").out)
     assert found["tables"][0]["rows"]["all"]["both"] == 50
 
 
@@ -254,7 +262,7 @@ def objects(root, store):
 def test_what_the_cache_lacks_is_fetched_and_nothing_else(root, tmp_path):
     clone = shutil.copytree(root, tmp_path / "ws", symlinks=True)
     shutil.rmtree(clone / ".dvc/cache")
-    text = good(clone, "diff", "tiny@v1.0.0", "tiny@v1.1.0").out
+    text = good(clone, "diff", "fair@v1.0.0", "fair@v1.1.0").out
     assert "10 rows gone, 20 added" in text
     assert len(objects(clone, ".dvc/cache")) == 2 * 3  # of each release listing, manifest and one file of rows
     assert all(path.stat().st_mode & 0o222 == 0 for path in objects(clone, ".dvc/cache"))
@@ -267,25 +275,43 @@ def test_a_release_whose_data_is_gone_is_compared_by_what_git_tells(root, tmp_pa
     for path in [*objects(clone, ".dvc/cache"), *objects(clone, "remote")]:
         if b'"plan":"p1"' in path.read_bytes():  # the manifest of the first
             path.unlink()
-    done = good(clone, "diff", "tiny@v1.0.0", "tiny@v1.1.0")
-    assert done.out.startswith("tiny v1.0.0 -> v1.1.0: rows not compared; fidelity/shape worse")
-    assert "tiny@v1.0.0: 1 of its objects are neither in the cache nor whole on the remote: purged" in done.out
+    done = good(clone, "diff", "fair@v1.0.0", "fair@v1.1.0")
+    assert done.out.startswith("fair v1.0.0 -> v1.1.0: rows not compared; fidelity/shape worse")
+    assert "fair@v1.0.0: 1 of its objects are neither in the cache nor whole on the remote: purged" in done.out
     assert "jobs.0.rows" in done.out
     assert "torch" in done.out
     (clone / "remote").rename(clone / "unplugged")
-    assert "the remote cannot be reached" in good(clone, "diff", "tiny@v1.0.0", "tiny@v1.1.0").out
+    assert "the remote cannot be reached" in good(clone, "diff", "fair@v1.0.0", "fair@v1.1.0").out
 
 
 def test_bad_names_are_told_what_there_is(root, tmp_path):
-    for name, words in (("tiny@v9.0.0", "v1.1.0"), ("tony", "did you mean tiny"), (str(tmp_path), "manifest.json")):
-        refused = synthmill(root, "diff", name, "tiny")
+    for name, words in (("fair@v9.0.0", "v1.1.0"), ("fare", "did you mean fair"), (str(tmp_path), "manifest.json")):
+        refused = synthmill(root, "diff", name, "fair")
         assert refused.code == 2
         assert words in refused.err
-    assert synthmill(tmp_path, "diff", "tiny", "tiny").code == 2
+    assert synthmill(tmp_path, "diff", "fair", "fair").code == 2
 
 
 def test_a_withdrawn_release_is_marked(root, tmp_path):
     clone = shutil.copytree(root, tmp_path / "ws", symlinks=True)
     with find(clone).lock(lambda line: None) as (git, _):
-        git.run("tag", "--annotate", "tiny@v1.0.0!", "tiny@v1.0.0", "-m", "ages are off", env=git._identity())
-    assert "tiny@v1.0.0 is withdrawn: ages are off" in good(clone, "diff", "tiny@v1.0.0", "tiny").out
+        git.run("tag", "--annotate", "fair@v1.0.0!", "fair@v1.0.0", "-m", "ages are off", env=git._identity())
+    assert "fair@v1.0.0 is withdrawn: ages are off" in good(clone, "diff", "fair@v1.0.0", "fair").out
+
+
+# The guide
+
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/compare-and-trace.md"
+
+
+def commands():
+    [block] = re.findall(r"```bash\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)
+    return [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_the_commands_of_the_guide_work(root, words):
+    done = good(root, *words)
+    assert "fair" in done.out
+    assert "not compared: rows" not in done.out
