@@ -62,13 +62,14 @@ class Provenance(_Frozen):
 
 def provenance(plan: Plan) -> dict[str, object]:
     """What metrics/NAME.json says of the plan's causes."""
-    found = Provenance(
-        sources=(*_sources(plan), *(_child_source(child) for child in plan.children)),
-        jobs=tuple(job for one in (plan, *plan.children) for job in _jobs(one)),
-        columns=plan.released.columns,
-        packages=tuple(Package(name=name, version=version) for name, version in sorted(plan.versions.items())),
-    )
-    return found.model_dump(mode="json", exclude_none=True)
+    sources = (*_sources(plan), *(_child_source(child) for child in plan.children))
+    jobs = (job for one in (plan, *plan.children) for job in _jobs(one))
+    return {
+        "sources": [source.model_dump(mode="json", exclude_none=True) for source in sources],
+        "jobs": [job.model_dump(mode="json", exclude_none=True) for job in jobs],
+        "columns": [column.model_dump(mode="json") for column in plan.released.columns],
+        "packages": [{"name": name, "version": version} for name, version in sorted(plan.versions.items())],
+    }
 
 
 def read_provenance(metrics: Mapping[str, object]) -> Provenance | None:
