@@ -28,10 +28,12 @@ _NO_LIBRARY = "`pip install 'synthmill[lineage]'` brings it"
 def events(lineage: Lineage, family: Family) -> list[str]:
     """JSON of one event for each release of the tree, ancestors first; InputError where the library is not installed."""
     try:
+        from openlineage.client.event_v2 import set_producer
         from openlineage.client.serde import Serde
     except ImportError as error:
         what = "the OpenLineage client library is not installed"
         raise InputError(what, where="--openlineage", hint=_NO_LIBRARY) from error
+    set_producer(_producer())  # of every facet
     namespace = _namespace(family)
     ordered = {one.told.release.tag: one for one in lineage}
     return [Serde.to_json(_event(one, namespace)) for one in ordered.values()]
@@ -41,17 +43,21 @@ def _event(one: Lineage, namespace: str) -> RunEvent:
     from openlineage.client.event_v2 import Run, RunEvent, RunState
     from openlineage.client.facet_v2 import processing_engine_run
 
-    release, ours = one.told.release, version("synthmill")
-    engine = processing_engine_run.ProcessingEngineRunFacet(version=ours, name="synthmill")
+    release = one.told.release
+    engine = processing_engine_run.ProcessingEngineRunFacet(version=version("synthmill"), name="synthmill")
     return RunEvent(
         eventType=RunState.COMPLETE,
         eventTime=release.date,
         run=Run(runId=_run_id(one), facets={"processing_engine": engine}),
         job=_job(one, namespace),
-        producer=f"urn:synthmill:{ours}",
+        producer=_producer(),
         inputs=_inputs(one, namespace),
         outputs=[_output(one, namespace)],
     )
+
+
+def _producer() -> str:
+    return f"urn:synthmill:{version('synthmill')}"
 
 
 def _run_id(one: Lineage) -> str:

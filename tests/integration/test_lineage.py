@@ -251,6 +251,7 @@ def test_openlineage_events_are_read_back_by_its_library(grown, tmp_path):
             outputs=[OutputDataset(**one) for one in event["outputs"]],
         )
         assert "secret" not in json.dumps(event)
+        assert event["outputs"][0]["facets"]["version"]["_producer"] == event["producer"]
     second, last = events[1:]
     assert second["run"]["runId"] == "12345678-1234-5678-1234-567812345678"
     assert second["outputs"][0]["outputFacets"]["outputStatistics"]["fileCount"] == 7
