@@ -6,6 +6,7 @@ What git tells is compared always; rows and distributions where the data of both
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -35,9 +36,8 @@ def compare(then: str, now: str, reporter: Reporter) -> Compared:
             rows = shifts = None
             if not old_gone and not new_gone:
                 old_gone, new_gone = _blame(old, new, error)
-        tables.append(
-            Table(name=name, columns=_schema(old.columns(child), new.columns(child)), rows=rows, shifts=shifts)
-        )
+        columns = _schema(old.columns(child), new.columns(child))
+        tables.append(Table(name=name, turn=_turn(old, new, child), columns=columns, rows=rows, shifts=shifts))
     sides = (old.side.model_copy(update={"no_data": old_gone}), new.side.model_copy(update={"no_data": new_gone}))
     previous = PreviousRelease("", old.side.rows, {score.name: score for score in old.scores}, old.recipe)
     changes = compare_scores(previous, new.scores, new.recipe)
@@ -58,6 +58,15 @@ def compare(then: str, now: str, reporter: Reporter) -> Compared:
 
 def _children(*sides: Dataset) -> list[str]:
     return list(dict.fromkeys(name for side in sides if side.manifest for name in side.manifest.children))
+
+
+def _turn(old: Dataset, new: Dataset, child: str | None) -> Literal["kept", "added", "gone"]:
+    """A child table that a known manifest does not name is not there."""
+    if child is None or old.manifest is None or new.manifest is None:
+        return "kept"
+    if child not in old.manifest.children:
+        return "added"
+    return "kept" if child in new.manifest.children else "gone"
 
 
 def _compare_data(
@@ -157,7 +166,9 @@ def _between(then: Side, now: Side) -> str:
 def _news(tables: Sequence[Table], scores: Sequence[ScoreChange]) -> Iterator[str]:
     for place, table in enumerate(tables):
         whose = f"{table.name}: " if place else ""
-        if table.rows is None:
+        if table.turn != "kept":
+            yield f"{whose}{table.turn}"
+        elif table.rows is None:
             yield f"{whose}rows not compared"
         else:
             one = table.rows.all

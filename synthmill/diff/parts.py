@@ -68,9 +68,10 @@ class Shifts(_Frozen):
 
 
 class Table(_Frozen):
-    """One table of the two datasets. None is what could not be compared, because data is out of reach."""
+    """One table of the two datasets. None is what could not be compared: data is out of reach, or only one side has the table."""
 
     name: str
+    turn: Literal["kept", "added", "gone"]
     columns: tuple[ColumnChange, ...] | None
     rows: Rows | None = None
     shifts: Shifts | None = None

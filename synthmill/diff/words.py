@@ -54,6 +54,8 @@ def _counts(one: Counts) -> tuple[str, ...]:
 
 
 def _schema(one: Table) -> list[str]:
+    if one.turn != "kept":
+        return []
     if one.columns is None:
         return ["", f"columns of {one.name}: not known of both"]
     rows = [(_cut(c.column), c.turn, c.then or "", c.now or "") for c in one.columns]

@@ -132,7 +132,7 @@ def _closure(family: Family, wanted: _Wanted, seeds: set[str]) -> dict[str, Desc
     parents = {tag: family.parents(told) for tag, told in family.told.items()}
     found: dict[str, Descendant] = {}
     while True:
-        before = (len(found), len(wanted.uris), len(wanted.hashes), len(wanted.fingerprints))
+        before = _known(found, wanted)
         for tag, told in family.told.items():
             direct = [why for source in told.sources for why in _matched(wanted, source, told)]
             direct += _warm(wanted, told)
@@ -141,8 +141,14 @@ def _closure(family: Family, wanted: _Wanted, seeds: set[str]) -> dict[str, Desc
             why = (*direct, *(f"it came from {one.tag}: {one.how}" for one in above))
             if why and tag not in seeds:
                 found[tag] = Descendant(tag, tuple(dict.fromkeys(why)), bool(direct or certain))
-        if before == (len(found), len(wanted.uris), len(wanted.hashes), len(wanted.fingerprints)):
+        if before == _known(found, wanted):
             return found
+
+
+def _known(found: dict[str, Descendant], wanted: _Wanted) -> tuple[int, ...]:
+    """It only ever grows, so equal counts are equal content."""
+    certain = sum(one.is_certain for one in found.values())
+    return len(found), certain, len(wanted.uris), len(wanted.hashes), len(wanted.fingerprints)
 
 
 def _matched(wanted: _Wanted, source: SourceEntry, told: Told) -> list[str]:

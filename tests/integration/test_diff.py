@@ -101,6 +101,25 @@ def test_rows_of_other_types_are_compared_by_the_columns_that_stayed(tmp_path):
     assert set(found.shifts.not_compared) == {"age", "city", "town", "note"}
 
 
+def with_orders(folder, people, orders):
+    """A dataset with a child table in the folder of its name."""
+    dataset(folder / "orders", rows(orders, "0:orders"))
+    schema = json.loads((folder / "orders/manifest.json").read_bytes())["schema"]
+    child = {"rows": len(orders), "key": "id", "reference": "person", "schema": schema}
+    return dataset(folder, rows(people), children={"orders": child})
+
+
+def test_child_tables_are_compared_like_the_first(tmp_path):
+    a, b = with_orders(tmp_path / "a", range(30), range(50)), with_orders(tmp_path / "b", range(30), range(40, 60))
+    found = between(a, b)
+    counts = {one.name: (one.rows.all.both, one.rows.all.gone, one.rows.all.added) for one in found.tables}
+    assert counts == {"tiny": (30, 0, 0), "orders": (10, 40, 10)}
+    assert "orders: 40 rows gone, 10 added, 10 in both" in found.headline
+    alone = between(a, dataset(tmp_path / "c", rows(range(30))))
+    assert (alone.tables[1].rows, alone.tables[1].columns) == (None, None)
+    assert "orders: gone" in alone.headline
+
+
 # Distributions
 
 
