@@ -15,7 +15,7 @@ from synthmill.evaluator import Score
 from synthmill.outcome import ChildScored
 from synthmill.scoring import Scores
 
-FORMAT = 2  # 1 had `value` and `normalised` alone
+FORMAT = 3  # 1 had `value` and `normalised` alone; 2 said nothing of where the release comes from
 _KEPT = {"value", "direction", "floor", "ceiling", "normalised", "interval", "normalised_interval", "status"}
 
 
@@ -24,15 +24,17 @@ def make_metrics(
     scores: Iterable[Score],
     models: Mapping[str, object] | None = None,
     children: Mapping[str, ChildScored] | None = None,
+    provenance: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """The content of metrics/NAME.json, with the lineage of models where they start warm, and the same of each child table.
+    """The content of metrics/NAME.json: with the lineage of models where they start warm, the same of each child table, and provenance.
 
     DVC shows its numbers, and leaves the intervals out, which are lists.
     """
     entries = {score.name: score.model_dump(mode="json", include=_KEPT) for score in scores}
     below = {name: make_metrics(child.rows, child.scores) for name, child in (children or {}).items()}
     more = {"models": dict(models or {}), "children": below}
-    return {"format": FORMAT, "rows": rows, "scores": entries, **{name: found for name, found in more.items() if found}}
+    kept = {name: found for name, found in more.items() if found}
+    return {"format": FORMAT, "rows": rows, "scores": entries, **kept, **(provenance or {})}
 
 
 def make_plots(scores: Scores) -> dict[str, bytes]:

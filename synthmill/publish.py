@@ -20,6 +20,7 @@ from synthmill.store.ancestors import lineage
 from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
+from synthmill.store.provenance import provenance
 from synthmill.store.release_steps import catch_up_with_remote, place, release
 from synthmill.store.versions import Identity
 from synthmill.store.workspace import Workspace
@@ -122,13 +123,14 @@ def _request(
     plan, manifest = candidate.plan, candidate.manifest()
     recipe_path = relative(workspace, recipe)
     schema = manifest.schema_.model_dump(mode="json")
+    told = plan.model_copy(update={"children": tuple(child.plan for child in candidate.children)})  # with their rows
     return ReleaseRequest(
         dataset=plan.recipe.dataset,
         recipe=recipe_path,
         recipe_sha256=recipe_sha256,
         deps=tuple(_dependencies(workspace.root, plan.recipe)),
         candidate=candidate.folder,
-        metrics=make_metrics(plan.rows, outcome.scores, lineage(plan), outcome.children),
+        metrics=make_metrics(plan.rows, outcome.scores, lineage(plan), outcome.children, provenance(told)),
         plots=make_plots(candidate.measured()),
         identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),
         run_id=uuid4().hex,

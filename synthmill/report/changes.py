@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot
 from typing import Literal
 
 from pydantic import JsonValue
 
 from synthmill.evaluator import Score
+from synthmill.scoring.gates import difference
 from synthmill.scoring.previous import PreviousRelease
 
 Turn = Literal["better", "worse", "no clear change", "new", "gone"]
@@ -66,16 +66,15 @@ def compare(previous: PreviousRelease, scores: Sequence[Score], recipe: Mapping[
 
 
 def _turn(then: Score | None, now: Score | None) -> Turn:
-    """By the interval of the difference, put together by the square-and-add rule (Zou and Donner, 2008)."""
+    """By the interval of the difference, as gates read it."""
     if then is None or now is None:
         return "new" if then is None else "gone"
     if then.value is None or now.value is None or then.interval is None or now.interval is None:
         return "no clear change"
-    gain = now.value - then.value
-    reach = hypot((now.interval[1] - now.interval[0]) / 2, (then.interval[1] - then.interval[0]) / 2)
-    if abs(gain) <= reach:
+    low, high = difference((now.value, now.interval), (then.value, then.interval))
+    if low <= 0 <= high:
         return "no clear change"
-    return "better" if (gain > 0) == (now.direction == "higher") else "worse"
+    return "better" if (low > 0) == (now.direction == "higher") else "worse"
 
 
 def _leaves(value: JsonValue | Mapping[str, JsonValue], path: str = "") -> Iterator[tuple[str, str]]:

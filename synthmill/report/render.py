@@ -40,7 +40,7 @@ def render(report: ReportInput, *, closest: ClosestRows | None = None) -> str:
     drawn += [chart for detail in tabled for chart in detail.charts]
     is_table = schema.modality == "table"
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -63,17 +63,18 @@ def render(report: ReportInput, *, closest: ClosestRows | None = None) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """The templates and the filters that they use, for the report and for other pages in its look."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("synthmill", "report/templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=cells.number, span=cells.span, count=lambda n: f"{n:,}", words=in_words)
-    environment.filters["breakable"] = lambda name: Markup("/<wbr>").join(name.split("/"))
-    return environment
+    found.filters.update(number=cells.number, span=cells.span, count=lambda n: f"{n:,}", words=in_words)
+    found.filters["breakable"] = lambda name: Markup("/<wbr>").join(name.split("/"))
+    return found
 
 
 def _by_job(report: ReportInput) -> list[tuple[str, Sequence[Group]]]:

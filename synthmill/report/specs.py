@@ -21,24 +21,24 @@ def _share(field: str) -> Part:
     return {"field": field, "type": "quantitative", "title": field, "format": ".2%"}
 
 
-def _overlaid(channel: str, other: str) -> Part:
-    """Histograms along `channel`: synthetic as bars, real as lines over them, and all of the bin as a target for the pointer."""
+def _overlaid(channel: str, other: str, bars: str = "synthetic", lines: str = "real") -> Part:
+    """Histograms along `channel`: one field as bars, one as lines over them, and all of the bin as a target for the pointer."""
     band: Part = {"field": "tick", "type": "nominal", "sort": None, **_BANDS[channel]}
     start: Part = {"field": "tick", "type": "nominal", "sort": None, "bandPosition": 0}
     end: Part = {"field": "tick", "bandPosition": 1}
     amount: Part = {"type": "quantitative", "axis": _PERCENT}
-    shown: list[JsonValue] = [{"field": "bin", "title": "value"}, _share("synthetic"), _share("real")]
+    shown: list[JsonValue] = [{"field": "bin", "title": "value"}, _share(bars), _share(lines)]
     return {
         **_FIT,
         "encoding": {"tooltip": shown},
         "layer": [
             {
                 "mark": {"type": "bar", "style": "synthetic"},
-                "encoding": {channel: band, other: {"field": "synthetic", **amount}},
+                "encoding": {channel: band, other: {"field": bars, **amount}},
             },
             {
                 "mark": {"type": "rule", "style": "real"},
-                "encoding": {channel: start, f"{channel}2": end, other: {"field": "real", **amount}},
+                "encoding": {channel: start, f"{channel}2": end, other: {"field": lines, **amount}},
             },
             {"mark": {"type": "bar", "style": "target"}, "encoding": {channel: band}},
         ],
@@ -142,6 +142,8 @@ _IMPORTANCE: Part = {
 SPECS: Mapping[str, Part] = {
     "amounts": _overlaid("x", "y"),
     "labels": _overlaid("y", "x"),
+    "amounts-since": _overlaid("x", "y", "now", "then"),
+    "labels-since": _overlaid("y", "x", "now", "then"),
     "synthetic": _matrix("synthetic", 1),
     "real": _matrix("real", 1),
     "difference": _matrix("difference", 0.5),

@@ -124,7 +124,7 @@ def _compare(score: Score, previous: PreviousRelease | None) -> _Finding:
         return _Finding("undetermined", why, version)
     now_read, then_read = _read(of, score), _read(of, then)
     is_higher_better = of == "normalised" or score.direction == "higher"
-    low, high = _difference(now_read, then_read) if is_higher_better else _difference(then_read, now_read)
+    low, high = difference(now_read, then_read) if is_higher_better else difference(then_read, now_read)
     if low < 0 < high and (blur := _blur(of, score) or _blur(of, then)):
         return _Finding("undetermined", blur, version)
     reason = f"{of} {now_read[0]:.4g}, in {version} {then_read[0]:.4g}"
@@ -157,7 +157,7 @@ def _read(of: Of, score: Score) -> tuple[float, Interval]:
 def _excess(of: Of, bound: float, score: Score) -> Interval | None:
     """The interval of (what the gate reads - what it is compared with).
 
-    A ceiling is measured too, so its noise counts. `_difference` takes the two as independent; both were measured against the same
+    A ceiling is measured too, so its noise counts. `difference` takes the two as independent; both were measured against the same
     reference, so the true interval is narrower, and a gate errs on the side of not calling a miss.
     """
     if of == "normalised":
@@ -169,10 +169,10 @@ def _excess(of: Of, bound: float, score: Score) -> Interval | None:
     if score.ceiling is None or score.ceiling_interval is None:
         return None
     low, high = sorted(bound * end for end in score.ceiling_interval)
-    return _difference((score.value, score.interval), (bound * score.ceiling, (low, high)))
+    return difference((score.value, score.interval), (bound * score.ceiling, (low, high)))
 
 
-def _difference(more: tuple[float, Interval], less: tuple[float, Interval]) -> Interval:
+def difference(more: tuple[float, Interval], less: tuple[float, Interval]) -> Interval:
     """The interval of one value less another, each with an interval that need not be symmetric.
 
     The method of variance estimates recovery (MOVER: Zou and Donner, Statistics in Medicine 27, 2008): of each the reach towards where

@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +79,10 @@ class Dvc:
     def export(self, address: str, to: Path) -> None:
         """Copy the folder of that content address to `to`, each file whole, from the cache or else from the remote of today."""
         self._ask("export", [address, str(to)])
+
+    def fetch(self, objects: Sequence[str]) -> list[str]:
+        """Bring these objects from the default remote into the cache; names of those that the remote does not hold whole."""
+        return self._ask("fetch", list(objects))
 
     def lacks(self, store: Literal["cache", "remote"], objects: Mapping[str, int]) -> list[str]:
         """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""

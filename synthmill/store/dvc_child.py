@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -23,7 +24,10 @@ from typing import IO
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
 
+from synthmill.store.files import aside_of
 from synthmill.store.objects import hash_file
+
+_FETCHERS = 8
 
 
 def main() -> None:
@@ -53,6 +57,8 @@ def _obey(repo: Repo, order: str, subject: str | list[str] | dict[str, int]) -> 
             repo.push(targets=[stage])
         case "export", [str(address), str(to)]:
             _export(repo, address, Path(to))
+        case "fetch", list(names):
+            return fetch_objects(_open_remote(repo), repo.cache.local, names)
         case "inspect cache", dict(objects):
             return find_lacking(repo.cache.local, objects)
         case "inspect remote", dict(objects):
@@ -128,6 +134,37 @@ def _copy(store: HashFileDB, name: str, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return hash_file(path) == name.removesuffix(".dir")
+
+
+def fetch_objects(remote: HashFileDB, cache: HashFileDB, names: list[str]) -> list[str]:
+    """Bring objects into the cache that it lacks, each whole or not at all; names of those that the remote does not hold whole."""
+    wanted = [name for name in names if not Path(cache.oid_to_path(name)).exists()]
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        return [
+            name
+            for name, is_there in zip(wanted, pool.map(_fetcher(remote, cache), wanted), strict=True)
+            if not is_there
+        ]
+
+
+def _fetcher(remote: HashFileDB, cache: HashFileDB) -> Callable[[str], bool]:
+    def fetch(name: str) -> bool:
+        path = Path(cache.oid_to_path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = aside_of(path)
+        try:
+            remote.fs.get_file(remote.oid_to_path(name), str(aside))
+            if not _is_whole(aside, name):
+                return False
+            aside.chmod(0o444)  # as DVC has it
+            aside.replace(path)
+        except FileNotFoundError:
+            return False
+        finally:
+            aside.unlink(missing_ok=True)
+        return True
+
+    return fetch
 
 
 def _is_whole(path: Path, name: str) -> bool:

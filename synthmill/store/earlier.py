@@ -26,7 +26,7 @@ def earlier_releases(git: Git, plan: Plan) -> dict[str, PreviousRelease | None]:
     """
     found = read_releases(git, plan.recipe.dataset)
     others = [release for release in found if release.identity is None or release.identity.plan != plan.fingerprint]
-    earlier: dict[str, PreviousRelease | None] = {LATEST: _read(git, others[-1]) if others else None}
+    earlier: dict[str, PreviousRelease | None] = {LATEST: read_earlier(git, others[-1]) if others else None}
     versions = {str(release.version): release for release in found}
     for where, _, gate in plan.recipe.gates_by_key:
         version = gate.not_worse_than
@@ -36,11 +36,12 @@ def earlier_releases(git: Git, plan: Plan) -> dict[str, PreviousRelease | None]:
             there = f"there are {', '.join(versions)}" if versions else "it has no release yet"
             what = f"{plan.recipe.dataset} has no release {version}"
             raise RecipeError(what, where=where, hint=f"{there}; or say latest")
-        earlier[version] = _read(git, versions[version])
+        earlier[version] = read_earlier(git, versions[version])
     return earlier
 
 
-def _read(git: Git, release: Release) -> PreviousRelease:
+def read_earlier(git: Git, release: Release) -> PreviousRelease:
+    """One release; scores that cannot be read are left out, and a recipe that cannot is empty."""
     entries = release.metrics.get("scores")
     scores = [_score(name, entry) for name, entry in (entries if isinstance(entries, Mapping) else {}).items()]
     by_name = {score.name: score for score in scores if score is not None}

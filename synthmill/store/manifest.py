@@ -197,15 +197,21 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a dataset folder; WorkspaceError where there is none, StorageError where it is broken."""
     path = folder / NAME
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
         hint = "`synthmill run RECIPE --place` makes one, `dvc pull` fetches one"
         raise WorkspaceError("no dataset here: there is no manifest.json", where=str(folder), hint=hint) from None
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest from its bytes; StorageError, which names `where`, when they are broken."""
+    try:
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         what = f"the manifest is broken at {key or 'its start'}: {first['msg']}"
-        raise StorageError(what, where=str(path), hint=RESTORE) from error
+        raise StorageError(what, where=where, hint=RESTORE) from error
 
 
 def check(folder: Path) -> Iterator[str]:

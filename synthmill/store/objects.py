@@ -23,8 +23,7 @@ class Tree:
     @property
     def listing(self) -> bytes:
         """The content of DVC's `.dir` object."""
-        entries = [{"md5": self.files[path], "relpath": path} for path in sorted(self.files)]
-        return json.dumps(entries, sort_keys=True).encode()
+        return listing_of(self.files)
 
     @property
     def address(self) -> str:
@@ -35,6 +34,11 @@ class Tree:
         """Every object that a cache or a remote must hold for this folder: name -> size in bytes."""
         found = {self.files[path]: self.sizes[path] for path in self.files}
         return {**found, self.address: len(self.listing)}
+
+
+def listing_of(files: Mapping[str, str]) -> bytes:
+    """The content of the `.dir` object of these files: relative POSIX path -> MD5."""
+    return json.dumps([{"md5": files[path], "relpath": path} for path in sorted(files)], sort_keys=True).encode()
 
 
 def read_tree(folder: Path) -> Tree:

@@ -51,7 +51,7 @@ def test_what_was_measured_is_read_back_as_it_was(tmp_path):
 
 def test_metrics_hold_numbers_for_dvc_and_intervals_for_gates():
     metrics = make_metrics(500, (SHAPE, LOST))
-    assert (metrics["format"], metrics["rows"]) == (2, 500)
+    assert (metrics["format"], metrics["rows"]) == (3, 500)
     shape = metrics["scores"]["fidelity/shape"]
     assert (shape["value"], shape["ceiling"], shape["interval"], shape["direction"]) == (
         0.9,

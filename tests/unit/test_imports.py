@@ -42,9 +42,11 @@ LAYERS = [
     {"candidates"},
     {"families", "judging", "loose", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
     {"loose_children", "one_job"},
+    {"lineage"},
+    {"diff"},
     {"compare", "complete", "preview", "quarantine", "run", "run_request", "sample"},
     {"dry_run", "summary"},
-    {"ad_hoc", "review", "stages"},
+    {"ad_hoc", "review", "stages", "tracing"},
     {"cli"},
 ]
 # Heavy packages, and the only places that may import them.
@@ -53,8 +55,15 @@ ONLY_IN = {
     "ray": ("synthmill/pool/",),
     "dvc": ("synthmill/store/dvc",),
     "torch": ("generators/", "synthmill/codecs/", "evaluators/", "synthmill/work.py"),
-    "duckdb": ("synthmill/rules.py",),
-    "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py", "synthmill/review.py", "synthmill/stages.py"),
+    "openlineage": ("synthmill/lineage/openlineage.py",),
+    "duckdb": ("synthmill/diff/rows.py", "synthmill/rules.py"),
+    "typer": (
+        "synthmill/ad_hoc.py",
+        "synthmill/cli.py",
+        "synthmill/review.py",
+        "synthmill/stages.py",
+        "synthmill/tracing.py",
+    ),
 }
 LEAF_MAY_IMPORT = {
     "generators": ("synthmill.", "generators.nets"),
