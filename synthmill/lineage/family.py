@@ -15,6 +15,7 @@ from synthmill.store.objects import hash_bytes, listing_of
 from synthmill.store.references import find_stages
 from synthmill.store.stage_tags import StageTags, read_stage_tags
 from synthmill.store.told import Told, read_told, with_fingerprint
+from synthmill.store.upstream import find_upstream
 from synthmill.store.versions import Version, read_releases
 from synthmill.store.workspace import Workspace
 
@@ -122,13 +123,13 @@ def read_family(workspace: Workspace) -> Family:
 
 
 def _fetch_tags(git: Git) -> Iterator[str]:
-    remote = git.remote()
-    if remote is None:
+    upstream = find_upstream(git)
+    if upstream is None:
         return
     try:
-        git.run("fetch", "--quiet", "--tags", remote)
+        upstream.fetch(attempts=2)
     except ReleaseError as error:
-        yield f"the git remote {remote} was not asked for releases of others: {error.what}"
+        yield f"the git remote {upstream.remote} was not asked for releases of others: {error.what}"
 
 
 def _completed(workspace: Workspace, git: Git, told: Told) -> Told:

@@ -15,6 +15,7 @@ from synthmill.errors import InputError
 from synthmill.lineage.family import Family
 from synthmill.lineage.trace import Lineage
 from synthmill.store.provenance import SourceEntry, read_provenance
+from synthmill.store.upstream import find_upstream
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, RunEvent
@@ -145,6 +146,6 @@ def _output(one: Lineage, namespace: str) -> OutputDataset:
 
 def _namespace(family: Family) -> str:
     """The git remote without a password in it, which all clones share; else the folder of this workspace."""
-    remote = family.git.remote()
-    url = None if remote is None else family.git.answer("remote", "get-url", remote)
+    upstream = find_upstream(family.git)
+    url = None if upstream is None else family.git.answer("remote", "get-url", upstream.remote)
     return _SECRETS.sub("", url) if url else family.workspace.root.as_uri()
