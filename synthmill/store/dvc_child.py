@@ -16,12 +16,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
 
+from synthmill.store import dvc_stores
 from synthmill.store.objects import hash_file
 
 
@@ -40,7 +42,9 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
+def _obey(repo: Repo, order: str, subject: str | dict[str, int] | list[str]) -> Sequence[object]:
+    if isinstance(subject, list):
+        return dvc_stores.obey(order.split(), subject, lambda side: _store(repo, side))
     match order, subject:
         case "commit", str(stage):
             repo.commit(stage, force=True)
@@ -57,6 +61,10 @@ def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
         case _:
             raise ValueError(f"unknown order: {order}")
     return []
+
+
+def _store(repo: Repo, side: str) -> HashFileDB:
+    return repo.cache.local if side == "cache" else _open_remote(repo)
 
 
 def _open_remote(repo: Repo) -> HashFileDB:

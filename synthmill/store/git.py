@@ -60,6 +60,14 @@ class Git:
         done = self._start("cat-file", "blob", f"{revision}:{path}")
         return done.stdout if done.returncode == 0 else None
 
+    def grep(self, pattern: str, revisions: Sequence[str], paths: Sequence[str]) -> list[str]:
+        """`REVISION:PATH:MATCH` for every match of an extended expression; none is an answer, a failure is a ReleaseError."""
+        words = ("grep", "--only-matching", "--full-name", "-I", "-E", "-e", pattern, *revisions, "--", *paths)
+        done = self._start(*words)
+        if done.returncode > 1:
+            return self.run(*words).splitlines()  # says why
+        return done.stdout.decode().splitlines()
+
     def unmerged(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` that a merge has left in conflict."""
         lines = self.run("ls-files", "--unmerged", "--", *paths).splitlines()
@@ -129,9 +137,9 @@ class Git:
             left.unlink()
         self._drop_branch_locks()
 
-    def tag(self, name: str, commit: str) -> None:
-        """An annotated tag (GTO and DVC do not see a lightweight one)."""
-        self.run("tag", "--annotate", name, commit, "-m", name, env=self._identity())
+    def tag(self, name: str, commit: str, message: str = "") -> None:
+        """An annotated tag (GTO and DVC do not see a lightweight one), whose message is its name where there is none."""
+        self.run("tag", "--annotate", name, commit, "-m", message or name, env=self._identity())
 
     def remote(self) -> str | None:
         """The git remote to push to: the branch's own, else `origin`, else the only one; None where there is none."""
