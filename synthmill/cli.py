@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill import ad_hoc, review
+from synthmill import ad_hoc, review, upkeep
 from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 app.add_typer(review.commands)
 app.add_typer(ad_hoc.commands)
+app.add_typer(upkeep.commands)
 
 
 @app.command()
@@ -256,25 +257,6 @@ def releases(
         typer.echo("\n".join(table(("release", "date", "rows", "commit"), rows)))
     else:
         typer.echo("no releases yet; `synthmill run RECIPE --release` makes one", err=True)
-
-
-@app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(help="a dataset, such as datasets/fair")], as_json: Json = False
-) -> None:
-    """Re-hash and recount a dataset against its manifest; exit code 1 when something is wrong."""
-    from synthmill.errors import StorageError
-    from synthmill.store.manifest import RESTORE, check, read_manifest
-
-    manifest, wrong = read_manifest(folder), list(check(folder))
-    if as_json:
-        typer.echo(json.dumps({"dataset": manifest.dataset, "rows": manifest.rows, "wrong": wrong}))
-    if wrong:
-        raise StorageError("; ".join(wrong), where=str(folder), hint=RESTORE)
-    if not as_json:
-        typer.echo(
-            f"{manifest.dataset}: {len(manifest.files)} files and {manifest.rows:,} rows are what the manifest says"
-        )
 
 
 @app.command()

@@ -44,7 +44,7 @@ LAYERS = [
     {"loose_children", "one_job"},
     {"compare", "complete", "preview", "quarantine", "run", "run_request", "sample"},
     {"dry_run", "summary"},
-    {"ad_hoc", "review"},
+    {"ad_hoc", "review", "upkeep"},
     {"cli"},
 ]
 # Heavy packages, and the only places that may import them.
@@ -54,7 +54,7 @@ ONLY_IN = {
     "dvc": ("synthmill/store/dvc",),
     "torch": ("generators/", "synthmill/codecs/", "evaluators/", "synthmill/work.py"),
     "duckdb": ("synthmill/rules.py",),
-    "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py", "synthmill/review.py"),
+    "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py", "synthmill/review.py", "synthmill/upkeep.py"),
 }
 LEAF_MAY_IMPORT = {
     "generators": ("synthmill.", "generators.nets"),

@@ -1,0 +1,102 @@
+"""The commands that keep releases whole, take one away for good, and make room: verify, purge, gc."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from synthmill.store.verification import Findings
+
+commands = typer.Typer()
+
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+
+
+@commands.command()
+def verify(
+    what: Annotated[
+        str | None,
+        typer.Argument(help="a folder, such as datasets/fair, or a release, fair@v1.0.0; default: every release"),
+    ] = None,
+    cache: Annotated[bool, typer.Option("--cache", help="of releases: this side alone")] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="of releases: the DVC remote alone")] = False,
+    sizes_only: Annotated[
+        bool, typer.Option("--sizes-only", help="do not read the remote's data, ask its sizes")
+    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="bring what is damaged from the other side")] = False,
+    as_json: Json = False,
+) -> None:
+    """Re-hash releases in the cache and on the remote, or a folder against its manifest; exit code 1 when something is wrong."""
+    if what is not None and _is_folder(what):
+        _verify_folder(Path(what), as_json=as_json)
+        return
+    from synthmill.console import reporting
+    from synthmill.stop import StopFlag
+    from synthmill.store.holdings import BOTH
+    from synthmill.store.naming import name_releases
+    from synthmill.store.verification import Question
+    from synthmill.store.verification import verify as look
+    from synthmill.store.workspace import find
+
+    workspace, stop = find(Path.cwd()), StopFlag()
+    releases = name_releases(workspace, [] if what is None else [what])
+    asked = {"cache": cache, "remote": remote}
+    sides = tuple(side for side in BOTH if asked[side] or not any(asked.values()))
+    question = Question(sides=sides, sizes_only=sizes_only, repair=repair)
+    with reporting() as reporter, stop.listening():
+        findings = look(workspace, releases, question, reporter, stop)
+    _show_findings(findings, is_repaired=repair, as_json=as_json)
+
+
+def _is_folder(what: str) -> bool:
+    return "@" not in what and (Path(what).is_dir() or "/" in what)
+
+
+def _verify_folder(folder: Path, *, as_json: bool) -> None:
+    from synthmill.errors import StorageError
+    from synthmill.store.manifest import RESTORE, check, read_manifest
+
+    manifest, wrong = read_manifest(folder), list(check(folder))
+    if as_json:
+        typer.echo(json.dumps({"dataset": manifest.dataset, "rows": manifest.rows, "wrong": wrong}))
+    if wrong:
+        raise StorageError("; ".join(wrong), where=str(folder), hint=RESTORE)
+    if not as_json:
+        typer.echo(
+            f"{manifest.dataset}: {len(manifest.files)} files and {manifest.rows:,} rows are what the manifest says"
+        )
+
+
+def _show_findings(findings: Findings, *, is_repaired: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from synthmill.console import size
+    from synthmill.errors import StorageError
+
+    if as_json:
+        typer.echo(json.dumps(asdict(findings)))
+    for tombstone in findings.purged:
+        typer.echo(f"note: {tombstone}", err=True)
+    if findings.absent:
+        typer.echo(f"note: {findings.absent:,} objects are not in this cache; the remote has them", err=True)
+    for fault in findings.faults if not as_json else ():
+        typer.echo(str(fault))
+    if findings.open_faults:
+        what = (
+            f"{len(findings.open_faults):,} of {len(findings.faults):,} faults are not mended"
+            if is_repaired
+            else (f"{len(findings.open_faults):,} faults")
+        )
+        hint = (
+            "no other side has them whole: look in another clone's cache, or release again"
+            if is_repaired
+            else ("`synthmill verify --repair` brings what is damaged from the other side")
+        )
+        raise StorageError(f"{what} in {len(findings.releases):,} releases", hint=hint)
+    if not as_json:
+        read = f"{findings.objects:,} objects, {size(findings.size_bytes)}"
+        typer.echo(f"{len(findings.releases):,} releases are whole: {read} read")
