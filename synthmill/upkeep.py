@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synthmill.store.purge import Purge
+    from synthmill.store.tombstones import Tombstone
     from synthmill.store.verification import Findings
 
 commands = typer.Typer()
@@ -50,6 +54,55 @@ def verify(
     with reporting() as reporter, stop.listening():
         findings = look(workspace, releases, question, reporter, stop)
     _show_findings(findings, is_repaired=repair, as_json=as_json)
+
+
+@commands.command()
+def purge(
+    releases: Annotated[list[str], typer.Argument(help="every release whose bytes are to go: fair@v1.0.0 ...")],
+    reason: Annotated[str, typer.Option("--reason", help="why; it is kept in git for good")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="do it: nothing brings it back. Without: only show what would go")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete releases for good, here and on the remote, for a deletion request. Their tags stay, and say why."""
+    from synthmill.console import reporting
+    from synthmill.purging import purge as take_away
+    from synthmill.stop import StopFlag
+    from synthmill.store.workspace import find
+
+    stop = StopFlag()
+    with reporting() as reporter, stop.listening():
+        found, tombstones = take_away(find(Path.cwd()), releases, reason, reporter, stop, is_meant=yes)
+    _show_purge(found, tombstones, as_json=as_json)
+
+
+def _show_purge(found: Purge, tombstones: Sequence[Tombstone], *, as_json: bool) -> None:
+    from synthmill.console import size, table
+
+    sides = {side: (len(there), sum(there.values())) for side, there in found.present.items()}
+    if as_json:
+        content = {
+            "releases": found.tags,
+            "is_done": bool(tombstones),
+            "objects": {side: {"count": count, "size_bytes": whole} for side, (count, whole) in sides.items()},
+            "files": [str(path) for path in (*found.placed, *found.state)],
+            "shared": found.shared,
+            "notes": found.notes,
+        }
+        typer.echo(json.dumps(content))
+        return
+    rows = [(f"objects in the {side}", f"{count:,}", size(size_bytes)) for side, (count, size_bytes) in sides.items()]
+    rows += [("files in datasets/", f"{len(found.placed):,}", ""), ("folders in state", f"{len(found.state):,}", "")]
+    typer.echo("\n".join(table(("what", "how many", "bytes"), rows)))
+    for path, sharers in found.shared.items():
+        typer.echo(f"stays: {path}, which {', '.join(sharers)} has too")
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    for tombstone in tombstones:
+        typer.echo(str(tombstone))
+    if not tombstones:
+        typer.echo("nothing was deleted; --yes deletes it for good, and nothing brings it back", err=True)
 
 
 def _is_folder(what: str) -> bool:
@@ -99,4 +152,5 @@ def _show_findings(findings: Findings, *, is_repaired: bool, as_json: bool) -> N
         raise StorageError(f"{what} in {len(findings.releases):,} releases", hint=hint)
     if not as_json:
         read = f"{findings.objects:,} objects, {size(findings.size_bytes)}"
-        typer.echo(f"{len(findings.releases):,} releases are whole: {read} read")
+        count = len(findings.releases)
+        typer.echo(f"{count:,} {'release is' if count == 1 else 'releases are'} whole: {read} read")

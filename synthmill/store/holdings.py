@@ -45,7 +45,7 @@ class Holding:
 
 def read_holdings(git: Git, dvc: Dvc, releases: Sequence[Release], sides: Sequence[Side] = BOTH) -> list[Holding]:
     """The holdings of releases, in their order; a listing comes from the first of `sides` that has it whole."""
-    addresses = [_address(git, release) for release in releases]
+    addresses = [address_of(git, release) for release in releases]
     listings = read_listings(dvc, {address for address in addresses if address}, sides)
     return [
         Holding(release, address, listings.get(address or ""))
@@ -99,7 +99,8 @@ def _tips(git: Git) -> dict[str, str]:
     return found
 
 
-def _address(git: Git, release: Release) -> str | None:
+def address_of(git: Git, release: Release) -> str | None:
+    """The content address that its commit records."""
     text = git.read(release.commit, "dvc.lock")
     return None if text is None else read_address(text.decode(), release.dataset)
 

@@ -21,6 +21,7 @@ from synthmill.store.objects import Tree, read_tree
 from synthmill.store.placement import ReleaseRequest, put, put_figures, read_text, refuse_conflicts
 from synthmill.store.runs import runs_file, with_run
 from synthmill.store.stage import read_address, read_entry, say_the_same, write_entry, write_stage
+from synthmill.store.tombstones import read_tombstones
 from synthmill.store.versions import Identity, Release, next_version, read_releases
 from synthmill.store.workspace import Workspace
 
@@ -58,7 +59,12 @@ def release(
         _refuse_unfinished_work(workspace.root, git)
         steps = _Steps(workspace.root, git, dvc, request, progress)
         last = next(reversed(read_releases(git, request.dataset)), None)
-        if last and last.identity and last.identity.plan == request.identity.plan:
+        if (
+            last
+            and last.identity
+            and last.identity.plan == request.identity.plan
+            and not _is_purged(git, last, progress)
+        ):
             steps.bring_back(last, last.identity)
             found, is_new = last, False
         else:
@@ -191,6 +197,14 @@ def _as_in_work_tree(path: Path, text: str) -> str:
     """The work tree's own text where it says the same, so that comments are as the person wrote them."""
     standing = read_text(path)
     return standing if say_the_same(standing, text) else text
+
+
+def _is_purged(git: Git, release: Release, progress: Progress) -> bool:
+    """Purged bytes do not come back under their old version; the same plan is a new one."""
+    tombstone = read_tombstones(git, release.dataset).get(release.tag)
+    if tombstone is not None:
+        progress(f"release: {tombstone}; this is a new version")
+    return tombstone is not None
 
 
 def _publish(git: Git, tag: str) -> None:

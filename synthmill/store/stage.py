@@ -95,6 +95,13 @@ def write_entry(text: str, dataset: str, entry: Mapping[str, object]) -> str:
     return _dump(document)
 
 
+def drop_entry(text: str, dataset: str) -> str:
+    """The text of dvc.lock without the dataset's entry."""
+    document = _load(text, "dvc.lock")
+    del _child(document, "stages")[dataset]
+    return _dump(document)
+
+
 def read_recipe_path(text: str, dataset: str) -> str | None:
     """The recipe that the text of dvc.yaml names for a dataset: the first thing that its stage depends on."""
     stage = (_load(text, "dvc.yaml").get("stages") or {}).get(dataset)

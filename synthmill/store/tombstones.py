@@ -7,6 +7,7 @@ was yanked before has that tag already, so its tombstone is `NAME@vX.Y.Z!#2`. Th
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synthmill.store.git import Git
@@ -42,7 +43,7 @@ def read_tombstones(git: Git, dataset: str | None = None) -> dict[str, Tombstone
     return found
 
 
-def write_tombstone(git: Git, release: Release, reason: str, lines: dict[str, object]) -> Tombstone:
+def write_tombstone(git: Git, release: Release, reason: str, lines: Mapping[str, object]) -> Tombstone:
     """Tag the release as purged, for this `reason`, which is one line; `lines` are what else there is to remember of it."""
     taken = git.run("tag", "--list", f"{release.tag}!*").splitlines()
     tag = f"{release.tag}!" if not taken else f"{release.tag}!#{len(taken) + 1}"

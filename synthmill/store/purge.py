@@ -1,0 +1,265 @@
+"""Take the bytes of releases away for good, here and on the remote: for a deletion request. The tags stay, and say so.
+
+    fetch tags -> tombstones, pushed -> state, datasets/ -> rows -> the other files -> manifest -> listing -> dvc.lock, pushed
+
+The tombstone comes first: from then on nobody is given the release, and a purge that was killed is known. The listing, which tells
+what there is to remove, goes last, so that the same command finishes the work.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthmill.errors import InputError, ReleaseError, StorageError, WorkspaceError
+from synthmill.store.dvc import Dvc, Side
+from synthmill.store.files import publish_bytes, storage_errors
+from synthmill.store.git import Git
+from synthmill.store.holdings import BOTH, Holding, address_of, read_claims, read_holdings, read_listings
+from synthmill.store.lock import Progress
+from synthmill.store.manifest import NAME as MANIFEST
+from synthmill.store.objects import read_tree
+from synthmill.store.placement import read_text
+from synthmill.store.stage import Stage, drop_entry, read_address
+from synthmill.store.tombstones import Tombstone, read_tombstones, write_tombstone
+from synthmill.store.versions import Release, read_releases
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """What goes with some releases. `objects` are in the order in which they go; `present` says which of them each side has."""
+
+    holdings: tuple[Holding, ...]
+    objects: tuple[str, ...]
+    present: Mapping[Side, Mapping[str, int]]  # name -> size in bytes
+    placed: tuple[Path, ...]  # files under datasets/
+    state: tuple[Path, ...]
+    shared: Mapping[str, tuple[str, ...]]  # path of a file that stays -> who else has it
+    notes: tuple[str, ...]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The releases."""
+        return tuple(holding.release.tag for holding in self.holdings)
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing of them is left within reach."""
+        return not (self.placed or self.state or any(self.present.values()))
+
+
+def fetch_tags(git: Git) -> None:
+    """Have the releases of all clones, since one of them may share the bytes; ReleaseError where the git remote does not answer."""
+    if remote := git.remote():
+        try:
+            git.run("fetch", "--quiet", "--tags", remote)
+        except ReleaseError as error:
+            hint = "nothing was removed: what others have released since, and may share, has to be known first"
+            raise ReleaseError(f"the git remote {remote} is not to be had: {error.what}", hint=hint) from error
+
+
+def plan_purge(root: Path, git: Git, dvc: Dvc, releases: Sequence[Release], state: Iterable[Path]) -> Purge:
+    """InputError where rows are shared with a release that is not named; StorageError where nothing tells whose they are."""
+    purged = read_tombstones(git)
+    named = {release.tag for release in releases}
+    holdings = read_holdings(git, dvc, releases)
+    unnamed = [other for other in read_releases(git) if other.tag not in named | purged.keys()]
+    others = read_holdings(git, dvc, unnamed)
+    _refuse_unknown([h for h in holdings if h.release.tag not in purged], "nothing tells which objects hold its rows")
+    _refuse_unknown(others, "nothing tells which objects it shares")
+    _refuse_shared(holdings, others)
+    elsewhere = _named_elsewhere(root, git, dvc)
+    objects, shared = _parting(holdings, others, elsewhere)
+    rows = {name for holding in holdings for name in holding.data}
+    notes = [f"{place} names rows of it too, and will miss them" for place in sorted(_places(rows, elsewhere))]
+    return Purge(
+        tuple(holdings),
+        objects,
+        {side: _present(dvc, side, objects) for side in BOTH},
+        tuple(_placed(root, holdings, set(objects))),
+        tuple(state),
+        shared,
+        tuple(notes),
+    )
+
+
+def carry_out(root: Path, git: Git, dvc: Dvc, purge: Purge, say: Progress) -> None:
+    """Remove all of it, once it is buried."""
+    say(f"purge: {len(purge.state)} folders in state, {len(purge.placed)} files in datasets/")
+    for path in (*purge.state, *purge.placed):
+        _remove(path, root)
+    for side in BOTH:
+        names = [name for name in purge.objects if name in purge.present[side] and not name.endswith(".dir")]
+        say(f"purge: {len(names)} objects in the {side}")
+        dvc.remove(side, names)
+    for side in BOTH:
+        dvc.remove(side, [name for name in purge.objects if name.endswith(".dir")])
+    if left := [name for side in BOTH for name in _present(dvc, side, purge.objects)]:
+        raise StorageError(f"{len(left)} objects are still there", where=left[0], hint="run the same command again")
+    say("purge: dvc.lock")
+    _forget(root, git, purge)
+
+
+def bury(git: Git, purge: Purge, reason: str, user: str) -> list[Tombstone]:
+    """The tombstones of the releases, made where there is none, and pushed where there is a git remote."""
+    standing = read_tombstones(git)
+    for holding in purge.holdings:
+        release = holding.release
+        if release.tag not in standing:
+            sizes = {name: size for side in BOTH for name, size in purge.present[side].items()}
+            own = [name for name in holding.objects if name in sizes]
+            lines = {
+                "user": user,
+                "rows": release.rows,
+                "files": len(own),
+                "bytes": sum(sizes[name] for name in own),
+            }
+            standing[release.tag] = write_tombstone(git, release, reason, lines)
+    found = [standing[tag] for tag in purge.tags]
+    _push(
+        git,
+        [f"refs/tags/{tombstone.tag}" for tombstone in found],
+        "nothing was removed yet; run the same command again",
+    )
+    return found
+
+
+def _refuse_unknown(holdings: Sequence[Holding], why: str) -> None:
+    for holding in holdings:
+        if holding.address is not None and holding.files is None:
+            raise StorageError(
+                f"the listing of {holding.release.tag} is neither in the cache nor on the remote: {why}",
+                where=holding.address,
+                hint="bring it back from another clone's cache, or, if all of it is lost anyway, purge it too there",
+            )
+
+
+def _refuse_shared(holdings: Sequence[Holding], others: Sequence[Holding]) -> None:
+    """Whoever wants rows gone wants them gone from every release: all that share them have to be named."""
+    rows, left, found = {name for h in holdings for name in h.data}, list(others), []
+    while sharing := [holding for holding in left if rows & holding.data.keys()]:
+        found += sharing
+        left = [holding for holding in left if holding not in sharing]
+        rows |= {name for holding in sharing for name in holding.data}
+    if found:
+        tags = [holding.release.tag for holding in holdings]
+        sharers = [holding.release.tag for holding in found]
+        raise InputError(
+            f"{', '.join(sharers)} {'has' if len(sharers) == 1 else 'have'} files of rows in common with it",
+            where=", ".join(tags),
+            hint=f"name them all: synthmill purge {' '.join([*tags, *sharers])}",
+        )
+
+
+def _named_elsewhere(root: Path, git: Git, dvc: Dvc) -> dict[str, set[str]]:
+    """Object -> places in git and the work tree that name it without being a release's own entry."""
+    own = {address_of(git, release) for release in read_releases(git)}
+    claims = {address: places for address, places in read_claims(git, root).items() if address not in own}
+    found = {address: set(places) for address, places in claims.items()}
+    for address, files in read_listings(dvc, (name for name in claims if name.endswith(".dir"))).items():
+        for name in files.values():
+            found.setdefault(name, set()).update(claims[address])
+    return found
+
+
+def _places(names: Iterable[str], elsewhere: Mapping[str, set[str]]) -> set[str]:
+    return {place for name in names for place in elsewhere.get(name, ())}
+
+
+def _parting(
+    holdings: Sequence[Holding], others: Sequence[Holding], elsewhere: Mapping[str, set[str]]
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The objects that go, in their order, and the files that stay because others have them."""
+    owners: dict[str, list[str]] = {}
+    for other in others:
+        for name in other.objects:
+            owners.setdefault(name, []).append(other.release.tag)
+    going: dict[str, int] = {}
+    shared: dict[str, tuple[str, ...]] = {}
+    for holding in holdings:
+        for name, path in holding.objects.items():
+            sharers = owners.get(name, []) + sorted(elsewhere.get(name, ()))
+            if sharers and name not in holding.data:
+                shared[path] = tuple(sharers)
+            else:
+                is_late = (name not in holding.data) + path.endswith(MANIFEST) + 2 * name.endswith(".dir")
+                going[name] = max(going.get(name, 0), is_late)
+    return tuple(sorted(going, key=lambda name: (going[name], name))), shared
+
+
+def _present(dvc: Dvc, side: Side, names: Sequence[str]) -> dict[str, int]:
+    found = dvc.survey(side, names, by_bytes=False) if names else []
+    return {name: there.size for name, there in zip(names, found, strict=True) if there is not None}
+
+
+def _placed(root: Path, holdings: Sequence[Holding], going: set[str]) -> list[Path]:
+    """The files under datasets/ with bytes that go, and all of a release that stands there; what a person put beside them stays."""
+    found: dict[Path, None] = {}
+    for holding in holdings:
+        folder = root / Stage(holding.release.dataset, "", ()).out
+        files, standing = holding.files or {}, read_tree(folder).files
+        is_it = MANIFEST in files and standing.get(MANIFEST) == files[MANIFEST]
+        for path, name in standing.items():
+            if name in going or (is_it and files.get(path) == name):
+                found[folder / path] = None
+    return list(found)
+
+
+def _remove(path: Path, root: Path) -> None:
+    """The file or folder, and the folders above it that are left empty, up to those that every workspace has."""
+    with storage_errors(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder.parent in (root, *root.parents) or not folder.is_dir() or any(folder.iterdir()):
+                return
+            folder.rmdir()
+
+
+def _forget(root: Path, git: Git, purge: Purge) -> None:
+    """Take the releases out of the dvc.lock of HEAD, index and work tree, so that `dvc pull` does not ask for them; pushed."""
+    if git.unmerged(["dvc.lock"]):
+        raise WorkspaceError(
+            "dvc.lock is in a conflict", where=str(root), hint="resolve it, and run the same command again"
+        )
+    for _ in range(_ATTEMPTS):
+        parent = git.head()
+        texts = {base: (git.read(base, "dvc.lock") or b"").decode() for base in ("HEAD", "")}
+        rest = {base: _without(text, purge) for base, text in texts.items()}
+        standing = read_text(root / "dvc.lock")
+        if standing != (kept := _without(standing, purge)):
+            publish_bytes(root / "dvc.lock", kept.encode())
+        if rest[""] != texts[""]:
+            git.stage({"dvc.lock": rest[""].encode()})
+        if rest["HEAD"] == texts["HEAD"]:
+            break
+        commit = git.commit({"dvc.lock": rest["HEAD"].encode()}, parent, f"Purge {', '.join(purge.tags)}")
+        if git.advance(commit, parent, "purge"):
+            break
+    if branch := git.answer("symbolic-ref", "--quiet", "HEAD"):
+        _push(
+            git,
+            [f"HEAD:{branch}"],
+            "the bytes are gone; `git pull`, and push the branch, which still names them in dvc.lock",
+        )
+
+
+def _without(text: str, purge: Purge) -> str:
+    for holding in purge.holdings:
+        if holding.address is not None and read_address(text, holding.release.dataset) == holding.address:
+            text = drop_entry(text, holding.release.dataset)
+    return text
+
+
+def _push(git: Git, refs: Sequence[str], hint: str) -> None:
+    if remote := git.remote():
+        try:
+            git.run("push", "--quiet", remote, *refs)
+        except ReleaseError as error:
+            raise ReleaseError(f"the git remote {remote} refuses: {error.what}", hint=hint) from error
