@@ -27,6 +27,7 @@ from synthmill.store.tombstones import Tombstone, read_tombstones, write_tombsto
 from synthmill.store.versions import Release, read_releases
 
 _ATTEMPTS = 5
+_DVC_FILES = ("dvc.yaml", "dvc.lock")  # in this order: a kill in between leaves the entry that asks for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,38 +224,39 @@ def _remove(path: Path, root: Path) -> None:
 
 
 def _forget(root: Path, git: Git, purge: Purge) -> None:
-    """Take the releases out of the dvc.lock of HEAD, index and work tree, so that `dvc pull` does not ask for them; pushed."""
-    if git.unmerged(["dvc.lock"]):
+    """Take the releases out of dvc.lock and dvc.yaml of HEAD, index and work tree, so that `dvc pull` does not ask for them; pushed."""
+    if git.unmerged(_DVC_FILES):
         raise WorkspaceError(
-            "dvc.lock is in a conflict", where=str(root), hint="resolve it, and run the same command again"
+            "dvc.lock or dvc.yaml is in a conflict", where=str(root), hint="resolve it, and run the same command again"
         )
+    for path, content in _rest({path: read_text(root / path) for path in _DVC_FILES}, purge).items():
+        publish_bytes(root / path, content)
     for _ in range(_ATTEMPTS):
         parent = git.head()
-        texts = {base: (git.read(base, "dvc.lock") or b"").decode() for base in ("HEAD", "")}
-        rest = {base: _without(text, purge) for base, text in texts.items()}
-        standing = read_text(root / "dvc.lock")
-        if standing != (kept := _without(standing, purge)):
-            publish_bytes(root / "dvc.lock", kept.encode())
-        if rest[""] != texts[""]:
-            git.stage({"dvc.lock": rest[""].encode()})
-        if rest["HEAD"] == texts["HEAD"]:
-            break
-        commit = git.commit({"dvc.lock": rest["HEAD"].encode()}, parent, f"Purge {', '.join(purge.tags)}")
-        if git.advance(commit, parent, "purge"):
+        committed, staged = (
+            _rest({path: (git.read(base, path) or b"").decode() for path in _DVC_FILES}, purge) for base in ("HEAD", "")
+        )
+        if staged:
+            git.stage(staged)
+        if not committed or git.advance(
+            git.commit(committed, parent, f"Purge {', '.join(purge.tags)}"), parent, "purge"
+        ):
             break
     if branch := git.answer("symbolic-ref", "--quiet", "HEAD"):
-        _push(
-            git,
-            [f"HEAD:{branch}"],
-            "the bytes are gone; `git pull`, and push the branch, which still names them in dvc.lock",
-        )
+        hint = "the bytes are gone; `git pull`, and push the branch, whose dvc.lock still asks for them"
+        _push(git, [f"HEAD:{branch}"], hint)
 
 
-def _without(text: str, purge: Purge) -> str:
+def _rest(texts: Mapping[str, str], purge: Purge) -> dict[str, bytes]:
+    """Those of the files, path -> text, that have to change, without the datasets whose bytes are gone."""
+    addresses = {holding.release.dataset: set[str | None]() for holding in purge.holdings}
     for holding in purge.holdings:
-        if holding.address is not None and read_address(text, holding.release.dataset) == holding.address:
-            text = drop_entry(text, holding.release.dataset)
-    return text
+        addresses[holding.release.dataset].add(holding.address)
+    rest = dict(texts)
+    for dataset, gone in addresses.items():
+        if (address := read_address(texts["dvc.lock"], dataset)) is not None and address in gone:
+            rest = {path: drop_entry(text, path, dataset) for path, text in rest.items()}
+    return {path: text.encode() for path, text in rest.items() if text != texts[path]}
 
 
 def _push(git: Git, refs: Sequence[str], hint: str) -> None:

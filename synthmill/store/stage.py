@@ -95,11 +95,17 @@ def write_entry(text: str, dataset: str, entry: Mapping[str, object]) -> str:
     return _dump(document)
 
 
-def drop_entry(text: str, dataset: str) -> str:
-    """The text of dvc.lock without the dataset's entry."""
-    document = _load(text, "dvc.lock")
-    del _child(document, "stages")[dataset]
-    return _dump(document)
+def drop_entry(text: str, file: str, dataset: str) -> str:
+    """The text of `file`, dvc.lock or dvc.yaml, without the dataset's stage and artifact; the same text where there is neither."""
+    document = _load(text, file)
+    found = [section for section in ("stages", "artifacts") if dataset in (document.get(section) or {})]
+    for section in found:
+        del document[section][dataset]
+        if not document[section]:
+            del document[section]
+    if not found:
+        return text
+    return _dump(document) if document else ""
 
 
 def read_recipe_path(text: str, dataset: str) -> str | None:

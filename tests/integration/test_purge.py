@@ -68,7 +68,7 @@ def test_without_yes_it_only_tells(workspace):
 
 def test_every_byte_of_it_goes_and_no_byte_of_another(workspace, tmp_path):
     root, folder = workspace.root, workspace.root / "datasets/tiny"
-    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(tmp_path, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
     git(root, "remote", "add", "origin", str(tmp_path / "origin.git"))
     git(root, "push", "--quiet", "--tags", "origin", "main")
     own = {object_of(workspace, TWO, path, store) for path in (DATA, "manifest.json", "") for store in STORES}
@@ -98,7 +98,7 @@ def test_every_byte_of_it_goes_and_no_byte_of_another(workspace, tmp_path):
     assert read_tree(tmp_path / "clone/datasets/other").files == read_tree(root / "datasets/other").files
     import gto.api
 
-    shown = [item["version"] for item in gto.api.show(str(root), name="tiny", all_versions=True)]
+    shown = [item["version"] for item in gto.api.show(str(root), name="tiny")]
     assert shown == ["v1.0.0"]
 
     verified = good(root, "verify")
@@ -125,7 +125,11 @@ def read_md5(rows: int, workspace) -> str:
 
 
 def test_the_same_plan_again_is_a_new_version(workspace):
-    good(workspace.root, "purge", TWO, *WHY, "--yes")
+    good(workspace.root, "purge", TWO, ONE, "other@v1.0.0", *WHY, "--yes")
+    assert stored(workspace.root) == set()
+    assert not any((workspace.root / "datasets").glob("*/"))
+    emptied = dvc(workspace.root, "pull")
+    assert emptied.returncode == 0, emptied.stderr
     lines: list[str] = []
     again = make_candidate(workspace, rows=5, plan="p2", card="one card\n")
     done = release(workspace, again, lines.append)
@@ -136,6 +140,8 @@ def test_the_same_plan_again_is_a_new_version(workspace):
     runs = [json.loads(line)["version"] for line in (workspace.root / "runs/tiny.jsonl").read_text().splitlines()]
     assert runs == ["v1.0.0", "v1.0.1", "v1.0.2"]
     assert release(workspace, replace(again, run_id="r"), lines.append).is_new is False
+    assert dvc(workspace.root, "status").stdout == "Data and pipelines are up to date.\n"
+    assert git(workspace.root, "status", "--short") == ""
 
 
 @pytest.mark.parametrize("step", ["folders in state", "objects in the cache", "objects in the remote", "dvc.lock"])
