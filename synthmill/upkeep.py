@@ -105,6 +105,41 @@ def _show_purge(found: Purge, tombstones: Sequence[Tombstone], *, as_json: bool)
         typer.echo("nothing was deleted; --yes deletes it for good, and nothing brings it back", err=True)
 
 
+@commands.command()
+def gc(
+    days: Annotated[float, typer.Option("--days", min=0, help="keep what was used, or written, since")] = 30.0,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="the DVC remote too: only where no other repository pushes to it")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do it. Without: only show what would go")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make room: old work in state, and objects that nothing names. No release loses a byte."""
+    from synthmill.console import reporting, size, table
+    from synthmill.expiry import collect
+    from synthmill.stop import StopFlag
+    from synthmill.store.workspace import find
+
+    stop = StopFlag()
+    with reporting() as reporter, stop.listening():
+        lots, notes = collect(find(Path.cwd()), days, reporter, stop, with_remote=remote, is_meant=yes)
+    if as_json:
+        found = [
+            {"what": lot.what, "count": lot.count, "size_bytes": lot.size_bytes, "why": lot.why}
+            | {"names": [*map(str, lot.paths), *lot.objects]}
+            for lot in lots
+        ]
+        typer.echo(json.dumps({"is_done": yes, "lots": found, "notes": notes}))
+        return
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    if lots:
+        rows = [(lot.what, f"{lot.count:,}", size(lot.size_bytes), lot.why) for lot in lots]
+        typer.echo("\n".join(table(("what", "how many", "bytes", "why"), rows)))
+    whole = size(sum(lot.size_bytes for lot in lots))
+    typer.echo(f"{whole} are free now" if yes else f"nothing was deleted; --yes frees {whole}", err=True)
+
+
 def _is_folder(what: str) -> bool:
     return "@" not in what and (Path(what).is_dir() or "/" in what)
 

@@ -115,6 +115,10 @@ class Dvc:
         """Remove objects for good; one that is gone already is no error."""
         self._ask(f"remove {side}", list(names))
 
+    def place(self, side: Side) -> str:
+        """Where the store lies: a folder, or a path in a bucket."""
+        return self._ask(f"place {side}", [])[0]
+
     def contents(self, side: Side) -> dict[str, Stored]:
         """Every object of the store by name."""
         return {str(name): Stored(*rest) for name, *rest in self._query(f"contents {side}", [])}

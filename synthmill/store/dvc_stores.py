@@ -34,6 +34,8 @@ def obey(order: Sequence[str], names: Sequence[str], store: Callable[[str], Hash
             return copy(store(source), store(target), names)
         case ["remove", side]:
             return remove(store(side), names)
+        case ["place", side]:
+            return [store(side).path]
         case ["contents", side]:
             return contents(store(side))
     raise ValueError(f"unknown order: {' '.join(order)}")

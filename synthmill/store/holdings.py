@@ -13,7 +13,7 @@ from pathlib import Path
 
 from synthmill.store.dvc import Dvc, Side
 from synthmill.store.git import Git
-from synthmill.store.stage import read_address
+from synthmill.store.stage import read_address, read_outs
 from synthmill.store.versions import Release
 
 BOTH: tuple[Side, Side] = ("cache", "remote")
@@ -63,25 +63,43 @@ def read_listings(dvc: Dvc, addresses: Iterable[str], sides: Sequence[Side] = BO
     return found
 
 
-def read_claims(git: Git, root: Path) -> dict[str, set[str]]:
-    """Every content address that a ref, the index or the work tree names in a dvc.lock or .dvc file -> who does.
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A dvc.lock or .dvc file at a revision, "" for the index, None for the work tree; `ref` is what people call it."""
+
+    ref: str
+    path: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return f"{self.path} of {self.ref}"
+
+    def has_out(self, root: Path, git: Git, address: str) -> bool:
+        """It names the address as something that is made, not as something that a stage depends on, which DVC need not store."""
+        in_tree = self.revision is None
+        content = (root / self.path).read_bytes() if in_tree else git.read(self.revision, self.path)
+        return address in read_outs((content or b"").decode(errors="replace"), self.path)
+
+
+def read_claims(git: Git, root: Path) -> dict[str, set[Place]]:
+    """Every content address that a ref, the index or the work tree names in a dvc.lock or .dvc file -> where.
 
     That is more than is needed (dependencies of stages, which DVC does not cache, are in it too), and so never too little.
     """
-    claims: dict[str, set[str]] = {}
+    claims: dict[str, set[Place]] = {}
     names = _tips(git)
     for start in range(0, len(names), _AT_ONCE):
         for line in git.grep(_PATTERN, list(names)[start : start + _AT_ONCE], _DVC_FILES):
             revision, _, place = line.partition(":")
             path, _, address = place.rpartition(":")
-            claims.setdefault(address, set()).add(f"{names[revision]}: {path}")
+            claims.setdefault(address, set()).add(Place(names[revision], path, revision))
     for line in git.grep(_PATTERN, ["--cached"], _DVC_FILES):
         path, address = line.rsplit(":", 1)
-        claims.setdefault(address, set()).add(f"the index: {path}")
+        claims.setdefault(address, set()).add(Place("the index", path, ""))
     for path in git.run("ls-files", "--cached", "--others", "--exclude-standard", "--", *_DVC_FILES).splitlines():
         if (root / path).is_file():
             for address in _ADDRESS.findall((root / path).read_text(errors="replace")):
-                claims.setdefault(address, set()).add(f"the work tree: {path}")
+                claims.setdefault(address, set()).add(Place("the work tree", path, None))
     return claims
 
 

@@ -17,7 +17,7 @@ from synthmill.errors import InputError, ReleaseError, StorageError, WorkspaceEr
 from synthmill.store.dvc import Dvc, Side
 from synthmill.store.files import publish_bytes, storage_errors
 from synthmill.store.git import Git
-from synthmill.store.holdings import BOTH, Holding, address_of, read_claims, read_holdings, read_listings
+from synthmill.store.holdings import BOTH, Holding, Place, address_of, read_claims, read_holdings, read_listings
 from synthmill.store.lock import Progress
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.objects import read_tree
@@ -156,7 +156,7 @@ def _refuse_shared(holdings: Sequence[Holding], others: Sequence[Holding]) -> No
         )
 
 
-def _named_elsewhere(root: Path, git: Git, dvc: Dvc) -> dict[str, set[str]]:
+def _named_elsewhere(root: Path, git: Git, dvc: Dvc) -> dict[str, set[Place]]:
     """Object -> places in git and the work tree that name it without being a release's own entry."""
     own = {address_of(git, release) for release in read_releases(git)}
     claims = {address: places for address, places in read_claims(git, root).items() if address not in own}
@@ -167,12 +167,12 @@ def _named_elsewhere(root: Path, git: Git, dvc: Dvc) -> dict[str, set[str]]:
     return found
 
 
-def _places(names: Iterable[str], elsewhere: Mapping[str, set[str]]) -> set[str]:
+def _places(names: Iterable[str], elsewhere: Mapping[str, set[Place]]) -> set[Place]:
     return {place for name in names for place in elsewhere.get(name, ())}
 
 
 def _parting(
-    holdings: Sequence[Holding], others: Sequence[Holding], elsewhere: Mapping[str, set[str]]
+    holdings: Sequence[Holding], others: Sequence[Holding], elsewhere: Mapping[str, set[Place]]
 ) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """The objects that go, in their order, and the files that stay because others have them."""
     owners: dict[str, list[str]] = {}
@@ -183,7 +183,7 @@ def _parting(
     shared: dict[str, tuple[str, ...]] = {}
     for holding in holdings:
         for name, path in holding.objects.items():
-            sharers = owners.get(name, []) + sorted(elsewhere.get(name, ()))
+            sharers = owners.get(name, []) + [str(place) for place in sorted(elsewhere.get(name, ()))]
             if sharers and name not in holding.data:
                 shared[path] = tuple(sharers)
             else:

@@ -123,6 +123,14 @@ def read_address(text: str, dataset: str) -> str | None:
     return str(found[0]["md5"]) if found else None
 
 
+def read_outs(text: str, file: str) -> set[str]:
+    """The content addresses of everything that a dvc.lock or .dvc file says is made or tracked."""
+    document = _load(text, file)
+    owners = [document, *(document.get("stages") or {}).values()] if file.endswith("dvc.lock") else [document]
+    outs = [out for owner in owners for out in owner.get("outs") or []]
+    return {str(out["md5"]) for out in outs if "md5" in out}
+
+
 def say_the_same(one: str, other: str) -> bool:
     """Whether two texts of one file differ in comments and layout at most."""
     return bool(_load(one, "dvc.yaml") == _load(other, "dvc.yaml"))

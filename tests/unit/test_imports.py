@@ -43,7 +43,7 @@ LAYERS = [
     {"usage"},
     {"families", "judging", "loose", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
     {"loose_children", "one_job"},
-    {"compare", "complete", "preview", "purging", "quarantine", "run", "run_request", "sample"},
+    {"compare", "complete", "expiry", "preview", "purging", "quarantine", "run", "run_request", "sample"},
     {"dry_run", "summary"},
     {"ad_hoc", "review", "upkeep"},
     {"cli"},
