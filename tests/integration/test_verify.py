@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.commands import good, synthmill
 from support.released import flip, git, make_release, move_workspace, object_of, place_of
 
+from synthmill.store.git import Git
+from synthmill.store.release_steps import release
+from synthmill.store.tombstones import read_tombstones
 from synthmill.store.workspace import create
 
 DATA = "data/synthetic-00000-of-00001.parquet"
@@ -147,10 +153,6 @@ def test_a_manifest_that_says_otherwise_than_the_listing_is_found(released, tmp_
     told["files"][0]["sha256"] = "0" * 64
     told["files"][1] |= {"path": "data/other.parquet", "rows": 9}
     manifest.write_text(json.dumps(told))
-    from dataclasses import replace
-
-    from synthmill.store.release_steps import release
-
     release(workspace, replace(request, identity=replace(request.identity, plan="p4")), lambda line: None)
     lines = [fault[2] for fault in faults(found(workspace, "liar@v1.0.1"))]
     assert lines == [
@@ -159,6 +161,17 @@ def test_a_manifest_that_says_otherwise_than_the_listing_is_found(released, tmp_
         "another SHA-256 of README.md",
         "4 rows where its files have 9",
     ]
+
+
+def test_the_commands_of_the_guide_work(workspace):
+    text = (Path(__file__).parents[2] / "docs/guides/keep-and-delete.md").read_text().replace("fair", "tiny")
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    for line in commands:
+        _, *words = shlex.split(line, comments=True)
+        good(workspace.root, *words)
+    assert read_tombstones(Git(workspace.root))[ONE].reason == "request 4711 of a data subject"
+    assert not object_of(workspace, TWO, DATA).samefile(object_of(workspace, TWO, DATA, "remote"))
+    assert good(workspace.root, "verify").out.startswith("1 release is whole")
 
 
 @pytest.mark.parametrize("name", ["tiny@v9.0.0", "nobody"])
