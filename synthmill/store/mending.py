@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from synthmill.errors import ReleaseError
 from synthmill.store.dvc import Dvc, Side
+from synthmill.store.files import aside_of, storage_errors
 from synthmill.store.holdings import Holding
 from synthmill.store.lock import Progress
 from synthmill.store.objects import hash_file
@@ -37,12 +38,19 @@ def mend_work_tree(
             continue
         out = Stage(dataset, "", ()).out
         places = [(root / out / path, name) for path, name in (holding.files or {}).items() if name in damage]
-        hurt = [path for path, name in places if path.is_file() and hash_file(path) == damage[name]]
-        for path in hurt:
-            path.unlink()
+        hurt = [(path, name) for path, name in places if path.is_file() and hash_file(path) == damage[name]]
+        for path, name in hurt:
+            _link(Path(dvc.place("cache")) / name[:2] / name[2:], path)
+        if hurt:
+            say(f"repair: {len(hurt)} files of {out} are brought back")
+
+
+def _link(source: Path, path: Path) -> None:
+    """Link, or where that cannot be copy, the object over the file."""
+    aside = aside_of(path)
+    with storage_errors(path):
         try:
-            if hurt:
-                dvc.relink(out)
-                say(f"repair: {len(hurt)} files of {out} are brought back")
-        except ReleaseError as error:
-            say(f"repair: {out} is not brought back, since it has changes: {error.what}; `dvc checkout {out}` does it")
+            aside.hardlink_to(source)
+        except OSError:
+            shutil.copyfile(source, aside)
+        aside.replace(path)

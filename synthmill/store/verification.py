@@ -88,12 +88,11 @@ def verify(
         findings = look.at([release for release in releases if release.tag not in purged])
         gone = [release for release in releases if release.tag in purged]
         left = look.left_of(gone)
-    if findings.faults or left:
-        with _asking(), workspace.lock(reporter.say, should_stop) as (git, dvc):
-            look = _Look(git, dvc, question, reporter)
-            findings = replace(findings, faults=(*look.again(findings.faults, releases), *look.left_of(gone)))
-            if question.repair:
-                findings = replace(findings, faults=tuple(look.repaired(workspace.root, findings)))
+        if findings.faults or left:
+            with workspace.lock(reporter.say, should_stop) as (_, hand):
+                findings = replace(findings, faults=(*look.again(findings.faults, releases), *look.left_of(gone)))
+                if question.repair:
+                    findings = replace(findings, faults=tuple(look.repaired(workspace.root, hand, findings)))
     return replace(findings, purged=tuple(purged[release.tag] for release in gone))
 
 
@@ -140,18 +139,18 @@ class _Look:
             if holding.files is not None
         ]
 
-    def repaired(self, root: Path, findings: Findings) -> Iterator[Fault]:
-        """The faults, with those marked that the other side could mend."""
+    def repaired(self, root: Path, hand: Dvc, findings: Findings) -> Iterator[Fault]:
+        """The faults, with those marked that the other side could mend; `hand` is a DVC that has the lock."""
         mended: dict[Side, set[str]] = {}
         for side in self.question.sides:
             names = [fault.object for fault in findings.faults if fault.place == side]
-            mended[side] = mend(self.dvc, side, names, self.reporter.say)
+            mended[side] = mend(hand, side, names, self.reporter.say)
         here = self.seen.get("cache", {})
         damage = {name: found.md5 for name in mended.get("cache", ()) if (found := here.get(name))}
         if damage:
             releases = [release for release in read_releases(self.git) if release.tag in findings.releases]
             holdings = read_holdings(self.git, self.dvc, releases, self.question.sides)
-            mend_work_tree(root, self.dvc, holdings, damage, self.reporter.say)
+            mend_work_tree(root, hand, holdings, damage, self.reporter.say)
         for fault in findings.faults:
             sides = [side for side in BOTH if side == fault.place and fault.object in mended.get(side, ())]
             yield replace(fault, is_mended=bool(sides))
