@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill import ad_hoc, review, stages, tracing
+from synthmill import ad_hoc, review, stages, tracing, upkeep
 from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
@@ -239,25 +239,7 @@ app.add_typer(review.commands)
 app.add_typer(ad_hoc.commands)
 app.add_typer(stages.commands)
 app.add_typer(tracing.commands)
-
-
-@app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(help="a dataset, such as datasets/fair")], as_json: Json = False
-) -> None:
-    """Re-hash and recount a dataset against its manifest; exit code 1 when something is wrong."""
-    from synthmill.errors import StorageError
-    from synthmill.store.manifest import RESTORE, check, read_manifest
-
-    manifest, wrong = read_manifest(folder), list(check(folder))
-    if as_json:
-        typer.echo(json.dumps({"dataset": manifest.dataset, "rows": manifest.rows, "wrong": wrong}))
-    if wrong:
-        raise StorageError("; ".join(wrong), where=str(folder), hint=RESTORE)
-    if not as_json:
-        typer.echo(
-            f"{manifest.dataset}: {len(manifest.files)} files and {manifest.rows:,} rows are what the manifest says"
-        )
+app.add_typer(upkeep.commands)
 
 
 @app.command()

@@ -136,7 +136,7 @@ def _request(
         run_id=uuid4().hex,
         run={
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "user": _user(),
+            "user": user_name(),
             "rows": plan.rows,
             "level": outcome.level,
             "seconds": outcome.seconds,
@@ -158,7 +158,8 @@ def relative(workspace: Workspace, recipe: Path) -> str:
         ) from None
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this, as the system knows them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a user of that number

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ from synthmill.judging import hold_gates, judge_candidate, one_line
 from synthmill.origin import Origin, refuse_changes
 from synthmill.outcome import Outcome, Scored
 from synthmill.publish import publish, relative
-from synthmill.store.files import locked
+from synthmill.store.files import locked, sharing
 from synthmill.store.lock import ShouldStop
 from synthmill.store.manifest import check
 from synthmill.store.state import State
@@ -126,9 +126,11 @@ def drop(workspace: Workspace, chosen: Waiting) -> None:
         shutil.rmtree(chosen.candidate.root)
 
 
-def _alone(workspace: Workspace, chosen: Waiting) -> AbstractContextManager[object]:
-    busy = f"a run works on this plan ({chosen.plan[:12]})"
-    return locked(State(workspace.state).lock(f"plan-{chosen.plan}"), busy)
+@contextmanager
+def _alone(workspace: Workspace, chosen: Waiting) -> Iterator[None]:
+    busy, state = f"a run works on this plan ({chosen.plan[:12]})", State(workspace.state)
+    with locked(state.lock(f"plan-{chosen.plan}"), busy), sharing(state.in_use):
+        yield
 
 
 def _read(workspace: Workspace, plan: str) -> Iterator[Waiting]:

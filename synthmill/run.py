@@ -39,7 +39,7 @@ from synthmill.sources.split import Split
 from synthmill.store.ancestors import read_ancestor
 from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
-from synthmill.store.files import locked, publish_bytes
+from synthmill.store.files import locked, publish_bytes, sharing
 from synthmill.store.git import Git
 from synthmill.store.models import read_model, write_model
 from synthmill.store.release_steps import learn_of_releases
@@ -103,6 +103,7 @@ class Run:
                 self.reporter.say(line)
             busy = f"another run works on this plan ({plan.fingerprint[:12]})"
             self._stack.enter_context(locked(self.state.lock(f"plan-{plan.fingerprint}"), busy))
+            self._stack.enter_context(sharing(self.state.in_use))
             self._hide_state()
             self._keep(plan, real.parts)
             for child, rows in zip(plan.children, real.children, strict=True):

@@ -6,6 +6,7 @@ Git tells which one that is, so all clones agree on it; one whose state lacks th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -73,6 +74,18 @@ def read_ancestor(state: State, model: ModelPlan, task: str, say: Callable[[str]
         raise RunError(f"the model {model.before.model[:12]} that {task} goes on from is not in state", hint=hint)
     say(f"{task}: goes on from the model {model.before.model[:12]}, of {found[0].train_rows:,} rows")
     return found[1]
+
+
+def next_ancestors(git: Git) -> list[Ancestor]:
+    """What the next warm start of each dataset and kin goes on from, and what that went on from: for these alone state has to be kept."""
+    found: dict[tuple[str, str], Link] = {}
+    for release in read_releases(git):  # the last one of a kin counts
+        models = release.metrics.get("models")
+        for kin, entry in models.items() if isinstance(models, Mapping) else ():
+            with suppress(ValidationError):
+                found[release.dataset, kin] = Link.model_validate(entry)
+    own = [Ancestor(model=link.model, source=link.source) for link in found.values()]
+    return own + [link.before for link in found.values() if link.before is not None]
 
 
 def _links(git: Git, dataset: str, kin: str) -> Iterator[Link]:

@@ -17,13 +17,31 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from synthmill.errors import Interrupted, ReleaseError
 from synthmill.store.lock import ShouldStop
 
 _POLL_S = 1.0  # how often `should_stop` is asked
+Side = Literal["cache", "remote"]
 SITE_CACHE = Path(".dvc", "tmp", "site")  # DVC's default is shared by all users of the machine, and holds pickles
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object's bytes as they are, whatever its name says; without hashes where its size alone was asked for."""
+
+    size: int
+    md5: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object of a store, not looked into; `written` in seconds since 1970, None where the store does not say."""
+
+    size: int
+    written: float | None
 
 
 def _temporary_file() -> IO[str]:
@@ -32,7 +50,7 @@ def _temporary_file() -> IO[str]:
 
 @dataclass(slots=True)
 class Dvc:
-    """The DVC repository at `root`; `lock_fd` is the workspace lock that the child inherits. Use as a context manager.
+    """The DVC repository at `root`; `lock_fd` is the workspace lock that the child inherits, None to look only. A context manager.
 
     Once `should_stop` says yes, the child is killed in the middle of an order, which the next run heals: Interrupted.
     """
@@ -88,7 +106,35 @@ class Dvc:
         """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""
         return self._ask(f"inspect {store}", dict(objects))
 
+    def survey(self, side: Side, names: Sequence[str], *, by_bytes: bool = True) -> list[Found | None]:
+        """Each object as it lies there, hashed by bytes; None for one that is missing."""
+        found = self._query(f"survey {side} {'bytes' if by_bytes else 'sizes'}", list(names))
+        return [None if entry is None else Found(**entry) for entry in found]
+
+    def read(self, side: Side, names: Sequence[str]) -> list[str | None]:
+        """The text of each object; None for one that is missing or damaged."""
+        return [None if text is None else str(text) for text in self._query(f"read {side}", list(names))]
+
+    def copy(self, source: Side, target: Side, names: Sequence[str]) -> list[str]:
+        """Put whole objects in place of missing or damaged ones; returns those that the source does not hold whole."""
+        return self._ask(f"copy {source} {target}", list(names))
+
+    def remove(self, side: Side, names: Sequence[str]) -> None:
+        """Remove objects for good; one that is gone already is no error."""
+        self._ask(f"remove {side}", list(names))
+
+    def place(self, side: Side) -> str:
+        """Where the store lies: a folder, or a path in a bucket."""
+        return self._ask(f"place {side}", [])[0]
+
+    def contents(self, side: Side) -> dict[str, Stored]:
+        """Every object of the store by name."""
+        return {str(name): Stored(*rest) for name, *rest in self._query(f"contents {side}", [])}
+
     def _ask(self, order: str, subject: object) -> list[str]:
+        return [str(name) for name in self._query(order, subject)]
+
+    def _query(self, order: str, subject: object) -> list[Any]:
         if self._child is None:
             self._child = self._start("-m", "synthmill.store.dvc_child")
         assert self._child.stdin is not None
@@ -106,7 +152,8 @@ class Dvc:
             if self.should_stop():
                 raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
             raise self._error(order)
-        return [str(name) for name in json.loads(answer)]
+        found: list[Any] = json.loads(answer)
+        return found
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         site = {"DVC_SITE_CACHE_DIR": str(self.root / SITE_CACHE), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}

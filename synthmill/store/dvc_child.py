@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -24,10 +24,8 @@ from typing import IO
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
 
-from synthmill.store.files import aside_of
+from synthmill.store import dvc_stores
 from synthmill.store.objects import hash_file
-
-_FETCHERS = 8
 
 
 def main() -> None:
@@ -45,7 +43,7 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _obey(repo: Repo, order: str, subject: str | list[str] | dict[str, int]) -> list[str]:
+def _obey(repo: Repo, order: str, subject: str | dict[str, int] | list[str]) -> Sequence[object]:
     match order, subject:
         case "commit", str(stage):
             repo.commit(stage, force=True)
@@ -58,14 +56,20 @@ def _obey(repo: Repo, order: str, subject: str | list[str] | dict[str, int]) -> 
         case "export", [str(address), str(to)]:
             _export(repo, address, Path(to))
         case "fetch", list(names):
-            return fetch_objects(_open_remote(repo), repo.cache.local, names)
+            return dvc_stores.fetch(_open_remote(repo), repo.cache.local, names)
         case "inspect cache", dict(objects):
             return find_lacking(repo.cache.local, objects)
         case "inspect remote", dict(objects):
             return find_lacking(_open_remote(repo), objects)
+        case str(), list(names):
+            return dvc_stores.obey(order.split(), names, lambda side: _store(repo, side))
         case _:
             raise ValueError(f"unknown order: {order}")
     return []
+
+
+def _store(repo: Repo, side: str) -> HashFileDB:
+    return repo.cache.local if side == "cache" else _open_remote(repo)
 
 
 def _open_remote(repo: Repo) -> HashFileDB:
@@ -134,37 +138,6 @@ def _copy(store: HashFileDB, name: str, path: Path) -> bool:
     except FileNotFoundError:
         return False
     return hash_file(path) == name.removesuffix(".dir")
-
-
-def fetch_objects(remote: HashFileDB, cache: HashFileDB, names: list[str]) -> list[str]:
-    """Bring objects into the cache that it lacks, each whole or not at all; names of those that the remote does not hold whole."""
-    wanted = [name for name in names if not Path(cache.oid_to_path(name)).exists()]
-    with ThreadPoolExecutor(_FETCHERS) as pool:
-        return [
-            name
-            for name, is_there in zip(wanted, pool.map(_fetcher(remote, cache), wanted), strict=True)
-            if not is_there
-        ]
-
-
-def _fetcher(remote: HashFileDB, cache: HashFileDB) -> Callable[[str], bool]:
-    def fetch(name: str) -> bool:
-        path = Path(cache.oid_to_path(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = aside_of(path)
-        try:
-            remote.fs.get_file(remote.oid_to_path(name), str(aside))
-            if not _is_whole(aside, name):
-                return False
-            aside.chmod(0o444)  # as DVC has it
-            aside.replace(path)
-        except FileNotFoundError:
-            return False
-        finally:
-            aside.unlink(missing_ok=True)
-        return True
-
-    return fetch
 
 
 def _is_whole(path: Path, name: str) -> bool:

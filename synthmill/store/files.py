@@ -123,3 +123,14 @@ def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
         except BlockingIOError:
             raise BusyError(busy, where=str(path), hint="wait for it to end; it needs no help") from None
         yield file
+
+
+@contextmanager
+def sharing(path: Path) -> Iterator[None]:
+    """Hold a lock file together with others for the block; waits while one process has it for itself, as `gc` has for moments."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield

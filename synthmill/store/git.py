@@ -128,6 +128,14 @@ class Git:
                 answer.readline()
         return found
 
+    def grep(self, pattern: str, revisions: Sequence[str], paths: Sequence[str]) -> list[str]:
+        """`REVISION:PATH:MATCH` for every match of an extended expression; none is an answer, a failure is a ReleaseError."""
+        words = ("grep", "--only-matching", "--full-name", "-I", "-E", "-e", pattern, *revisions, "--", *paths)
+        done = self._start(*words)
+        if done.returncode > 1:
+            return self.run(*words).splitlines()  # says why
+        return done.stdout.decode().splitlines()
+
     def unmerged(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` that a merge has left in conflict."""
         lines = self.run("ls-files", "--unmerged", "--", *paths).splitlines()

@@ -20,6 +20,7 @@ from synthmill.store.objects import read_tree
 from synthmill.store.references import resolve, split_reference, yanked
 from synthmill.store.stage import read_address
 from synthmill.store.stage_steps import refresh
+from synthmill.store.tombstones import read_tombstones
 from synthmill.store.versions import Release
 from synthmill.store.workspace import Workspace
 
@@ -48,6 +49,8 @@ def pull(workspace: Workspace, text: str, folder: Path | None, progress: Progres
     except ReleaseError as error:
         progress(f"note: {error.what}; going by the tags that are here")
     release = resolve(git, text)
+    if tombstone := read_tombstones(git, release.dataset).get(release.tag):
+        raise ReleaseError(str(tombstone), hint="its bytes are gone for good; `synthmill releases` lists the others")
     reason = yanked(git, release.dataset).get(release.version)
     address = read_address((git.read(release.commit, "dvc.lock") or b"").decode(), release.dataset)
     if address is None:

@@ -26,6 +26,7 @@ from synthmill.store.objects import Tree, read_tree
 from synthmill.store.placement import ANY, ReleaseRequest, put, put_figures, read_text, refuse_conflicts
 from synthmill.store.runs import runs_file, with_run
 from synthmill.store.stage import Stage, read_address, read_entry, say_the_same, write_entry, write_stage
+from synthmill.store.tombstones import read_tombstones
 from synthmill.store.upstream import Upstream, find_upstream
 from synthmill.store.versions import Release, is_release_tag, next_version, read_releases
 from synthmill.store.workspace import Workspace
@@ -132,9 +133,14 @@ class _Steps:
             _catch_up(self.root, self.git, self.upstream, ours, self.progress)
 
     def find(self) -> Release | None:
-        """The latest release, if it is of this plan."""
+        """The latest release, if it is of this plan; purged bytes do not come back under their old version."""
         last = self._last()
-        return last if last and last.identity and last.identity.plan == self.request.identity.plan else None
+        if last is None or last.identity is None or last.identity.plan != self.request.identity.plan:
+            return None
+        tombstone = read_tombstones(self.git, last.dataset).get(last.tag)
+        if tombstone is not None:
+            self.progress(f"release: {tombstone}; this is a new version")
+        return last if tombstone is None else None
 
     def refuse_superseded(self) -> None:
         """SupersededError where the candidate was judged against another release than the latest."""

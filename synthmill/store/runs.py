@@ -18,9 +18,10 @@ def runs_file(dataset: str) -> str:
 
 
 def with_run(committed: str, run_id: str, plan: str, run: Mapping[str, object]) -> str:
-    """The committed text with this run's line at its end; unchanged where its last line already tells of the plan."""
+    """The committed text with this run's line at its end; unchanged where its last line already tells of the plan in this version."""
     lines = committed.splitlines()
-    if lines and json.loads(lines[-1]).get("plan") == plan:
+    last = json.loads(lines[-1]) if lines else {}
+    if (last.get("plan"), last.get("version")) == (plan, run.get("version")):
         return committed
     line = json.dumps({"run": run_id, "plan": plan, **run}, sort_keys=True, allow_nan=False)
     return "".join(f"{line}\n" for line in (*lines, line))

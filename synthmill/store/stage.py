@@ -95,6 +95,19 @@ def write_entry(text: str, dataset: str, entry: Mapping[str, object]) -> str:
     return _dump(document)
 
 
+def drop_entry(text: str, file: str, dataset: str) -> str:
+    """The text of `file`, dvc.lock or dvc.yaml, without the dataset's stage and artifact; the same text where there is neither."""
+    document = _load(text, file)
+    found = [section for section in ("stages", "artifacts") if dataset in (document.get(section) or {})]
+    for section in found:
+        del document[section][dataset]
+        if not document[section]:
+            del document[section]
+    if not found:
+        return text
+    return _dump(document) if document else ""
+
+
 def read_recipe_path(text: str, dataset: str) -> str | None:
     """The recipe that the text of dvc.yaml names for a dataset: the first thing that its stage depends on."""
     stage = (_load(text, "dvc.yaml").get("stages") or {}).get(dataset)
@@ -108,6 +121,14 @@ def read_address(text: str, dataset: str) -> str | None:
     folder = Stage(dataset, "", ()).out
     found = [out for out in outs if out["path"] == folder] if isinstance(outs, list) else []
     return str(found[0]["md5"]) if found else None
+
+
+def read_outs(text: str, file: str) -> set[str]:
+    """The content addresses of everything that a dvc.lock or .dvc file says is made or tracked."""
+    document = _load(text, file)
+    owners = [document, *(document.get("stages") or {}).values()] if file.endswith("dvc.lock") else [document]
+    outs = [out for owner in owners for out in owner.get("outs") or []]
+    return {str(out["md5"]) for out in outs if "md5" in out}
 
 
 def say_the_same(one: str, other: str) -> bool:

@@ -47,6 +47,11 @@ class State:
         """Folder of what evaluators measured, a file a trial."""
         return self.root / "measurements"
 
+    @property
+    def in_use(self) -> Path:
+        """The lock file that every run shares, so that nothing expires while one may read it."""
+        return self.lock("in-use")
+
     def lock(self, name: str) -> Path:
         """A lock file; always local."""
         return self.root / "locks" / f"{name}.lock"

@@ -40,13 +40,14 @@ LAYERS = [
     {"report"},
     {"examine", "figures", "origin", "words"},
     {"candidates"},
+    {"usage"},
     {"families", "judging", "loose", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
     {"loose_children", "one_job"},
     {"lineage"},
     {"diff"},
-    {"compare", "complete", "preview", "quarantine", "run", "run_request", "sample"},
+    {"compare", "complete", "expiry", "preview", "purging", "quarantine", "run", "run_request", "sample"},
     {"dry_run", "summary"},
-    {"ad_hoc", "review", "stages", "tracing"},
+    {"ad_hoc", "review", "stages", "tracing", "upkeep"},
     {"cli"},
 ]
 # Heavy packages, and the only places that may import them.
@@ -63,6 +64,7 @@ ONLY_IN = {
         "synthmill/review.py",
         "synthmill/stages.py",
         "synthmill/tracing.py",
+        "synthmill/upkeep.py",
     ),
 }
 LEAF_MAY_IMPORT = {
