@@ -17,8 +17,8 @@ from synthmill.store.git import Git
 from synthmill.store.holdings import BOTH, Holding, read_holdings
 from synthmill.store.lock import ShouldStop
 from synthmill.store.manifest import Manifest
-from synthmill.store.naming import name_releases
 from synthmill.store.purge import Purge, bury, carry_out, fetch_tags, plan_purge
+from synthmill.store.references import resolve_version
 from synthmill.store.state import State
 from synthmill.store.tombstones import Tombstone
 from synthmill.store.versions import Release
@@ -44,7 +44,7 @@ def purge(
         raise InputError("a purge needs a reason", where="--reason", hint="it is all that is left to explain the gap")
     with workspace.lock(reporter.say, should_stop) as (git, dvc), ExitStack() as stack:
         fetch_tags(git)
-        releases = name_releases(workspace, names)
+        releases = [resolve_version(git, name) for name in dict.fromkeys(names)]
         state = State(workspace.state)
         plans = sorted({release.identity.plan for release in releases if release.identity})
         for plan in plans if is_meant else ():

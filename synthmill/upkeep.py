@@ -24,7 +24,9 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object on std
 def verify(
     what: Annotated[
         str | None,
-        typer.Argument(help="a folder, such as datasets/fair, or a release, fair@v1.0.0; default: every release"),
+        typer.Argument(
+            help="a folder, such as datasets/fair, or a release, fair@v1.0.0 or fair@prod; default: every release"
+        ),
     ] = None,
     cache: Annotated[bool, typer.Option("--cache", help="of releases: this side alone")] = False,
     remote: Annotated[bool, typer.Option("--remote", help="of releases: the DVC remote alone")] = False,
@@ -40,14 +42,17 @@ def verify(
         return
     from synthmill.console import reporting
     from synthmill.stop import StopFlag
+    from synthmill.store.git import Git
     from synthmill.store.holdings import BOTH
-    from synthmill.store.naming import name_releases
+    from synthmill.store.references import resolve
     from synthmill.store.verification import Question
     from synthmill.store.verification import verify as look
+    from synthmill.store.versions import read_releases
     from synthmill.store.workspace import find
 
     workspace, stop = find(Path.cwd()), StopFlag()
-    releases = name_releases(workspace, [] if what is None else [what])
+    git = Git(workspace.root)
+    releases = read_releases(git) if what is None else [resolve(git, what)]
     asked = {"cache": cache, "remote": remote}
     sides = tuple(side for side in BOTH if asked[side] or not any(asked.values()))
     question = Question(sides=sides, sizes_only=sizes_only, repair=repair)

@@ -39,6 +39,14 @@ def resolve(git: Git, text: str) -> Release:
     return _in_stage(releases, tags, point, text)
 
 
+def resolve_version(git: Git, text: str) -> Release:
+    """The release that `text` names by its version: what is said of one for good names no stage, which may move."""
+    dataset, point = split_reference(text)
+    if point is None or parse_version(point) is None:
+        raise InputError("this names no version", where=text, hint=f"write {dataset}@vX.Y.Z")
+    return resolve(git, text)
+
+
 def split_reference(text: str) -> tuple[str, str | None]:
     """The dataset, and the version or stage where there is one; InputError for what is no reference."""
     match = _REFERENCE.fullmatch(text.strip())

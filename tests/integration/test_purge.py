@@ -219,7 +219,11 @@ def test_a_git_remote_that_does_not_answer_stops_it_before_anything_is_removed(w
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("tiny@v9.0.0", *WHY), "there is no release tiny@v9.0.0"), ((TWO, "--reason", " \n"), "a purge needs a reason")],
+    [
+        (("tiny@v9.0.0", *WHY), "tiny has no release v9.0.0"),
+        ((TWO, "--reason", " \n"), "a purge needs a reason"),
+        (("tiny", *WHY), "this names no version"),
+    ],
 )
 def test_bad_input_is_told(workspace, arguments, words):
     done = synthmill(workspace.root, "purge", *arguments)
