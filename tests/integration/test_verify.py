@@ -163,11 +163,13 @@ def test_the_commands_of_the_guide_work(workspace):
     assert not object_of(workspace, TWO, DATA).samefile(object_of(workspace, TWO, DATA, "remote"))
 
 
-@pytest.mark.parametrize("name", ["tiny@v9.0.0", "nobody"])
-def test_a_release_that_does_not_exist_is_bad_input(workspace, name):
+@pytest.mark.parametrize(
+    ("name", "words"), [("tiny@v9.0.0", "there are v1.0.0, v1.0.1"), ("nobody", "there are releases of tiny")]
+)
+def test_a_release_that_does_not_exist_is_bad_input(workspace, name, words):
     done = synthmill(workspace.root, "verify", name)
     assert (done.code, done.out) == (2, "")
-    assert f"there are {ONE}, {TWO}" in done.err
+    assert words in done.err
 
 
 def test_a_remote_that_is_not_there_is_told_and_the_cache_can_be_asked_alone(workspace):
