@@ -60,6 +60,23 @@ class Git:
         done = self._start("cat-file", "blob", f"{revision}:{path}")
         return done.stdout if done.returncode == 0 else None
 
+    def read_many(self, places: Sequence[str]) -> list[bytes | None]:
+        """The bytes at each of `places` (REVISION:PATH) from one git process, however many there are; None where nothing is."""
+        if not places:
+            return []
+        stdin = "".join(f"{place}\n" for place in places).encode()
+        rest = self._start("cat-file", "--batch", stdin=stdin).stdout
+        found: list[bytes | None] = []
+        while rest:
+            head, _, rest = rest.partition(b"\n")
+            if head.endswith((b" missing", b" ambiguous")):
+                found.append(None)
+                continue
+            size = int(head.rpartition(b" ")[2])
+            found.append(rest[:size])
+            rest = rest[size + 1 :]
+        return found
+
     def unmerged(self, paths: Sequence[str]) -> list[str]:
         """Those of `paths` that a merge has left in conflict."""
         lines = self.run("ls-files", "--unmerged", "--", *paths).splitlines()

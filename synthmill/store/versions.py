@@ -67,12 +67,20 @@ def write_metrics(metrics: Mapping[str, object], identity: Identity) -> bytes:
 def read_releases(git: Git, dataset: str | None = None) -> list[Release]:
     """Every release of a dataset, or of all, by name and then by version."""
     lines = git.run("for-each-ref", f"--format={_FIELDS}", f"refs/tags/{dataset or '*'}@v*").splitlines()
-    found = []
-    for tag, object_id, target, date in (line.split("\0") for line in lines):
-        if match := _TAG.fullmatch(tag):
-            version = Version(*(int(match[part]) for part in ("major", "minor", "patch")))
-            found.append(_read_release(git, match["dataset"], version, target or object_id, date))
+    tags = [
+        (match["dataset"], _version(match), target or object_id, date)
+        for tag, object_id, target, date in (line.split("\0") for line in lines)
+        if (match := _TAG.fullmatch(tag))
+    ]
+    contents = git.read_many([f"{commit}:metrics/{name}.json" for name, _, commit, _ in tags])
+    found = [_read_release(*tag, content) for tag, content in zip(tags, contents, strict=True)]
     return sorted(found, key=lambda release: (release.dataset, release.version))
+
+
+def parse_version(text: str) -> Version | None:
+    """The version that `vX.Y.Z` says; None where the text is none."""
+    match = _TAG.fullmatch(f"a@{text}")
+    return _version(match) if match else None
 
 
 def next_version(last: Release | None, identity: Identity) -> Version:
@@ -90,8 +98,11 @@ def next_version(last: Release | None, identity: Identity) -> Version:
     return Version(major, minor, patch + 1)
 
 
-def _read_release(git: Git, dataset: str, version: Version, commit: str, date: str) -> Release:
-    content = git.read(commit, f"metrics/{dataset}.json")
+def _version(match: re.Match[str]) -> Version:
+    return Version(*(int(match[part]) for part in ("major", "minor", "patch")))
+
+
+def _read_release(dataset: str, version: Version, commit: str, date: str, content: bytes | None) -> Release:
     try:
         metrics = json.loads(content or b"{}")
     except json.JSONDecodeError:  # a tag made by hand on a broken file is still a version that is taken
