@@ -2,6 +2,8 @@
 
     python -m synthmill.store.dvc_child  < ["commit", "digits"]\n["push", "digits"]\n...  > []\n[]\n...
 
+    python -m synthmill.store.dvc_child get URL PATH REV OUT    copies a folder of another repository, in which nothing is ordered
+
 An order that fails ends the process with a traceback, whose last line is the reason.
 
 `inspect` exists because DVC believes: a read-only file in the cache is not hashed again, and a remote that has a folder's
@@ -20,13 +22,17 @@ from pathlib import Path
 from typing import IO
 
 from dvc.repo import Repo
+from dvc.repo.open_repo import clean_repos
 from dvc_data.hashfile.db import HashFileDB
 
 from synthmill.store.objects import hash_file
 
 
 def main() -> None:
-    """Obey orders until the input ends, which it also does when the parent is killed."""
+    """Obey orders until the input ends, which it also does when the parent is killed; or get what the arguments name."""
+    if sys.argv[1:]:
+        _get(*sys.argv[2:])
+        return
     with _answers() as answers, Repo() as repo:
         for line in sys.stdin:
             order, subject = json.loads(line)
@@ -57,6 +63,13 @@ def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
         case _:
             raise ValueError(f"unknown order: {order}")
     return []
+
+
+def _get(url: str, path: str, rev: str, out: str) -> None:
+    try:
+        Repo.get(url, path, out=out, rev=rev)
+    finally:
+        clean_repos()  # DVC clones a URL into a temporary folder
 
 
 def _open_remote(repo: Repo) -> HashFileDB:

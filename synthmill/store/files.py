@@ -123,3 +123,14 @@ def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
         except BlockingIOError:
             raise BusyError(busy, where=str(path), hint="wait for it to end; it needs no help") from None
         yield file
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock file for the block, once whoever holds it has let it go or died."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -26,3 +26,9 @@ def mark(schema: pa.Schema, dataset: str | None = None, *, is_synthetic: bool = 
     words = json.dumps({**named, "format": FORMAT, "synthetic": is_synthetic})
     fields = [field.with_metadata({"synthetic": json.dumps(is_synthetic)}) for field in schema]
     return pa.schema(fields, metadata={KEY: words, **feature_metadata(schema)})
+
+
+def is_synthetic(schema: pa.Schema) -> bool:
+    """Whether a file's own marks, of any format, say so; False where it has none."""
+    words = (schema.metadata or {}).get(KEY.encode(), b"")
+    return words == b"synthetic" or (words.startswith(b"{") and bool(json.loads(words).get("synthetic")))
