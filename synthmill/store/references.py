@@ -19,7 +19,7 @@ from synthmill.store.git import Git
 from synthmill.store.stage_tags import NO_TAGS, StageTags, read_stage_tags
 from synthmill.store.versions import Release, Version, parse_version, read_releases
 
-_REFERENCE = re.compile(r"(?P<dataset>[^@#]+)(?:[@#](?P<point>[^@#]+))?")  # NAME#STAGE is how GTO writes it
+_REFERENCE = re.compile(r"(?P<dataset>[\w-]+)(?:[@#](?P<point>[\w./-]+))?")  # NAME#STAGE is how GTO writes it
 
 
 def resolve(git: Git, text: str) -> Release:
@@ -76,10 +76,7 @@ def _latest(releases: list[Release], tags: StageTags, text: str) -> Release:
 def _of_version(releases: list[Release], version: Version, text: str) -> Release:
     found = {release.version: release for release in releases}
     if version not in found:
-        versions = [str(release.version) for release in releases]
-        shown = versions if len(versions) <= 10 else [*versions[:3], "...", *versions[-6:]]
-        there = f"there are {', '.join(shown)}" if len(versions) > 1 else f"there is {versions[0]}"
-        raise InputError(f"{releases[0].dataset} has no release {version}", where=text, hint=there)
+        raise InputError(f"{releases[0].dataset} has no release {version}", where=text, hint=_versions(releases))
     return found[version]
 
 
@@ -87,12 +84,17 @@ def _in_stage(releases: list[Release], tags: StageTags, stage: str, text: str) -
     stages, name = find_stages(tags, releases), releases[0].dataset
     if stage in stages:
         return _of_version(releases, stages[stage], text)
-    with_v = parse_version(f"v{stage}")
-    if with_v is not None:
-        raise InputError(f"{stage} is no version", where=text, hint=f"did you mean {name}@{with_v}?")
+    if re.fullmatch(r"v?\d[\d.]*", stage):
+        raise InputError(f"{stage} is no version, which is written vX.Y.Z", where=text, hint=_versions(releases))
     there = ", ".join(f"{found} is {version}" for found, version in stages.items())
     hint = _hint(stage, stages, there or f"no stage of it is set; `synthmill promote {name}@VERSION {stage}` sets one")
     raise InputError(f"no release of {name} is in the stage {stage}", where=text, hint=hint)
+
+
+def _versions(releases: list[Release]) -> str:
+    versions = [str(release.version) for release in releases]
+    shown = versions if len(versions) <= 10 else [*versions[:3], "...", *versions[-6:]]
+    return f"there are {', '.join(shown)}" if len(versions) > 1 else f"there is {versions[0]}"
 
 
 def _hint(asked: str, names: Iterable[str], there: str) -> str:

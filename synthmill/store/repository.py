@@ -23,6 +23,7 @@ from synthmill.store.workspace import find
 
 _PURGED = "purged: "  # how the message of a purged version's tag begins
 _FRESH_S = 86_400.0
+_FETCH_S = 60.0  # a network that swallows everything must not hold up a job whose release is here
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def _find_in_mirror(reference: str, url: str, mirror: Path) -> Found:
             return held
         _stamp(mirror).touch()  # an attempt that fails is not repeated by each run of this day
         try:
-            Git(mirror).run("fetch", "--quiet", "--prune")
+            Git(mirror).run("fetch", "--quiet", "--prune", timeout_s=_FETCH_S)
         except ReleaseError as error:
             if held is None:
                 raise _unreachable(url, error) from error

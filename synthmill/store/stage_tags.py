@@ -28,6 +28,7 @@ _FIELDS = "%(refname:strip=2)%00%(objecttype)%00%(*objectname)%00%(creatordate:u
 class Assignment:
     """A stage tag: from it on, the release of `commit` is in the stage, or is not, where it takes one away."""
 
+    tag: str
     stage: str
     number: int  # 0 for GTO's form without one
     commit: str
@@ -51,6 +52,11 @@ class StageTags:
 
     def commit_in(self, stage: str) -> str | None:
         """The commit whose release is in the stage: the last assigned of those that were not taken away, as GTO has it."""
+        last = self.last_in(stage)
+        return None if last is None else last.commit
+
+    def last_in(self, stage: str) -> Assignment | None:
+        """The assignment by which the stage has its release."""
         order = _replay(self.assignments.get(stage, ()))
         return order[-1] if order else None
 
@@ -65,8 +71,8 @@ class StageTags:
         for assignment in self.assignments.get(stage, ()):
             commit = assignment.commit
             if assignment.is_removal:
-                continue
-            if assignment.is_rollback and commit in path:
+                left.add(commit)
+            elif assignment.is_rollback and commit in path:
                 while path[-1] != commit:
                     left.add(path.pop())
             else:
@@ -91,7 +97,7 @@ def read_stage_tags(git: Git, dataset: str | None = None) -> dict[str, StageTags
         times[owner] = max(times.get(owner, 0), int(time))
         if match := _STAGE.fullmatch(tag):
             number, is_removal = int(match["number"] or 0), bool(match["cancel"])
-            found = Assignment(match["stage"], number, commit, int(time), message, is_removal)
+            found = Assignment(tag, match["stage"], number, commit, int(time), message, is_removal)
             stages.setdefault(owner, {}).setdefault(found.stage, []).append(found)
         elif (match := _YANK.fullmatch(tag)) and (version := parse_version(match["version"])):
             yanked.setdefault(owner, {})[version] = message
@@ -105,11 +111,10 @@ def _ordered(stages: Mapping[str, list[Assignment]]) -> dict[str, tuple[Assignme
     return {stage: tuple(sorted(stages[stage], key=lambda found: (found.number, found.time))) for stage in stages}
 
 
-def _replay(assignments: tuple[Assignment, ...]) -> list[str]:
-    order: list[str] = []
+def _replay(assignments: tuple[Assignment, ...]) -> list[Assignment]:
+    order: dict[str, Assignment] = {}
     for assignment in assignments:
-        if assignment.commit in order:
-            order.remove(assignment.commit)
+        order.pop(assignment.commit, None)
         if not assignment.is_removal:
-            order.append(assignment.commit)
-    return order
+            order[assignment.commit] = assignment
+    return list(order.values())
