@@ -1,4 +1,4 @@
-"""Synthmill: a recipe in, a released synthetic dataset out. Third parties import from here alone.
+"""Synthmill: a recipe in, a released synthetic dataset out. Third parties import from here alone; training jobs take `load`.
 
 Names are loaded when they are used, so that the command line starts fast.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         TrainData,
         sampling,
     )
+    from synthmill.loaded import Loaded, YankedRelease, load
     from synthmill.seeds import normals, uniforms
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "errors": ["FitError", "GateMissed", "InputError", "RecipeError", "RunError", "SourceError", "SynthmillError"],
     "evaluator": ["Evaluator", "Measured", "Measurement", "Reference", "References", "Score"],
     "generator": ["FitReport", "Generator", "Params", "SampleRequest", "Sampled", "TrainData", "sampling"],
+    "loaded": ["Loaded", "YankedRelease", "load"],
     "seeds": ["normals", "uniforms"],
 }
 _HOME_OF = {name: f"synthmill.{home}" for home, names in _HOMES.items() for name in names}
@@ -43,6 +45,7 @@ __all__ = [
     "GateMissed",
     "Generator",
     "InputError",
+    "Loaded",
     "Measured",
     "Measurement",
     "Params",
@@ -57,6 +60,8 @@ __all__ = [
     "SourceError",
     "SynthmillError",
     "TrainData",
+    "YankedRelease",
+    "load",
     "normals",
     "sampling",
     "uniforms",

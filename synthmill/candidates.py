@@ -28,8 +28,9 @@ from synthmill.features import measurable
 from synthmill.origin import Origin
 from synthmill.outcome import ChildScored, Scored
 from synthmill.plan import Plan
-from synthmill.report.card import make_card, make_croissant
+from synthmill.report.card import make_card
 from synthmill.report.closest import find_closest
+from synthmill.report.croissant import make_croissant
 from synthmill.report.gather import gather
 from synthmill.report.inputs import ReportInput
 from synthmill.report.machine import report_json
@@ -40,9 +41,9 @@ from synthmill.scoring.task import ScoreTask
 from synthmill.store.assemble import StratumCount, write_jobs
 from synthmill.store.assemble_children import write_children
 from synthmill.store.files import aside_of, publish_bytes, publish_folder, publish_json, storage_errors
-from synthmill.store.huggingface import feature_metadata
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.manifest import Manifest, Override, check, make_manifest, privacy_of, read_manifest
+from synthmill.store.marks import mark
 from synthmill.store.measured import read_measured, write_measured
 from synthmill.store.models import ModelReceipt, read_model
 from synthmill.store.slots import Slots, read_slots
@@ -139,8 +140,8 @@ class Candidate:
         path = self.folder / "data-real" / "train-00000-of-00001.parquet"
         with storage_errors(path):
             path.parent.mkdir(exist_ok=True)
-            features = feature_metadata(train.schema)
-            pq.write_table(train.replace_schema_metadata(features), path, compression="zstd")
+            marked = mark(train.schema, self.plan.recipe.dataset, is_synthetic=False)
+            pq.write_table(train.cast(marked), path, compression="zstd")
 
     def keep(self, scores: Scores, drift: Drift | None) -> None:
         """Store what was measured, so that the candidate can be described again without a measurement."""

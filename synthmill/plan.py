@@ -33,7 +33,7 @@ from synthmill.rows import content_hash
 from synthmill.rules import Rules
 from synthmill.spec import Job, Recipe
 
-FORMAT = 1
+FORMAT = 2  # 2: the same rows in files that say that they are synthetic
 _MODEL_PACKAGES = ("numpy", "scikit-learn", "scipy", "torch", "xgboost-cpu")
 _NOISE_PACKAGES = ("opacus",)  # beside scipy, how much and which: fits that differ in them must not share their noise
 _BYTES_PACKAGES = ("duckdb", "numpy", "pillow", "pyarrow", "scikit-learn", "scipy", "torch", "xgboost-cpu")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from synthmill.columns import IMAGE_TYPE, Schema
 from synthmill.errors import InputError
 from synthmill.store.files import publishing
-from synthmill.store.huggingface import feature_metadata
+from synthmill.store.marks import mark
 
 Write = Callable[[pa.Table], object]
 
@@ -64,7 +64,7 @@ def _write_stdout(pieces: Iterator[pa.Table], schema: pa.Schema) -> None:
 
 @contextmanager
 def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
-    marked = schema.with_metadata({"synthmill": "synthetic", **feature_metadata(schema)})
+    marked = mark(schema)
     with pq.ParquetWriter(path, marked, compression="zstd") as writer:
         yield lambda piece: writer.write_table(piece.cast(marked))
 

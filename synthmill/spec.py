@@ -178,8 +178,10 @@ class ReleaseOptions(Part):
 
     rows_per_file: int = Field(default=100_000, ge=1, le=10**8)
     include_real: bool = Field(default=False, description="also ship the train rows, in data-real/")
-    licence: str | None = Field(default=None, description="SPDX identifier for the card")
-    description: str = Field(default="", max_length=10_000, description="what the data is for, in the card")
+    licence: str | None = Field(default=None, description="SPDX identifier, an URL, or words of your own")
+    description: str = Field(default="", max_length=10_000, description="what the data is, in the card")
+    intended_use: str = Field(default="", max_length=10_000, description="what the data is for, in the card")
+    limits: str = Field(default="", max_length=10_000, description="what the data is not good for, in the card")
 
 
 class Recipe(Part):

@@ -22,6 +22,7 @@ from synthmill.errors import Interrupted, SourceError
 from synthmill.sources import find_source
 from synthmill.sources.stream import parquet_files, stream
 from synthmill.store.files import storage_errors
+from synthmill.store.marks import KEY
 
 _SAY_ROWS = 1_000_000
 
@@ -61,7 +62,7 @@ def _is_ours(file: Path, schema: Schema) -> bool:
     except (OSError, pa.ArrowException) as error:
         hint = "write or fetch it again"
         raise SourceError(f"{file.name} is no whole parquet file", where=str(file), hint=hint) from error
-    is_marked = b"synthmill" in (found.metadata or {})
+    is_marked = KEY.encode() in (found.metadata or {})
     return is_marked and all(
         field.name in found.names and found.field(field.name).equals(field) for field in schema.arrow
     )

@@ -19,7 +19,7 @@ from synthmill.plan import JobPlan, Plan, StratumPlan
 from synthmill.rows import row_ids
 from synthmill.spec import Accept
 from synthmill.store.files import storage_errors
-from synthmill.store.huggingface import feature_metadata
+from synthmill.store.marks import mark
 from synthmill.store.staging import CANDIDATE, Judge, Level, Tally, read_receipts
 from synthmill.store.state import State
 
@@ -51,7 +51,7 @@ def write_jobs(plan: Plan, state: State, folder: Path, progress: Progress) -> tu
     for number, (job, size) in enumerate(sizes):
         path = folder / file_name(number, len(sizes))
         with storage_errors(path):
-            for rows in _write_file(path, readers[job.index], size):
+            for rows in _write_file(path, readers[job.index], size, plan.recipe.dataset):
                 written += rows
                 progress(written)
     return tuple(readers[job.index].counts() for job in plan.jobs)
@@ -68,9 +68,9 @@ def file_name(number: int, files: int) -> str:
     return f"synthetic-{number:05d}-of-{files:05d}.parquet"
 
 
-def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """One of a dataset's files."""
-    return pq.ParquetWriter(path, schema, compression=_COMPRESSION, compression_level=_COMPRESSION_LEVEL)
+def writer(path: Path, schema: pa.Schema, dataset: str) -> pq.ParquetWriter:
+    """One of a dataset's files, which says that it is synthetic."""
+    return pq.ParquetWriter(path, mark(schema, dataset), compression=_COMPRESSION, compression_level=_COMPRESSION_LEVEL)
 
 
 def job_rows(job: JobPlan, accept: Accept, state: State) -> Iterator[pa.Table]:
@@ -80,9 +80,9 @@ def job_rows(job: JobPlan, accept: Accept, state: State) -> Iterator[pa.Table]:
         yield rows.take(min(ROW_GROUP_ROWS, job.rows - start))
 
 
-def _write_file(path: Path, rows: JobRows, size: int) -> Iterator[int]:
+def _write_file(path: Path, rows: JobRows, size: int, dataset: str) -> Iterator[int]:
     """Write one file; yields the rows of each row group once it is written."""
-    with writer(path, rows.schema) as file:
+    with writer(path, rows.schema, dataset) as file:
         for start in range(0, size, ROW_GROUP_ROWS):
             group = rows.take(min(ROW_GROUP_ROWS, size - start))
             file.write_table(group, row_group_size=ROW_GROUP_ROWS)
@@ -153,9 +153,7 @@ class JobRows:
     def __init__(self, job: JobPlan, accept: Accept, state: State) -> None:
         self._streams, self._next = [_Stream(stratum, job, accept, state) for stratum in job.strata], 0
         strings = [pa.field(name, pa.string()) for name in ("_row_id", "_generator", "_stratum")]
-        fields = [*job.schema_.arrow, *strings, pa.field("_candidate", pa.int64())]
-        features = feature_metadata(pa.schema(fields))
-        self.schema = pa.schema(fields, metadata={"synthmill": "synthetic", **features})
+        self.schema = pa.schema([*job.schema_.arrow, *strings, pa.field("_candidate", pa.int64())])
 
     def counts(self) -> tuple[StratumCount, ...]:
         """Exact counts of every stratum, once all rows were taken."""

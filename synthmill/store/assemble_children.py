@@ -32,8 +32,8 @@ def write_children(
         name, reader = file_name(number, len(sizes)), readers[job.index]
         with (
             storage_errors(released / name),
-            writer(released / name, _released_schema(plan, reader.schema)) as own_file,
-            writer(joined / name, reader.schema) as joined_file,
+            writer(released / name, _released_schema(plan, reader.schema), plan.recipe.dataset) as own_file,
+            writer(joined / name, reader.schema, plan.recipe.dataset) as joined_file,
         ):
             for _ in range(0, size, ROW_GROUP_ROWS):
                 own, whole = next(pieces[job.index])
@@ -52,7 +52,7 @@ def _scored(joined: pa.Table, plan: Plan) -> pa.Array:
 def _released_schema(plan: Plan, joined: pa.Schema) -> pa.Schema:
     """The child's columns as in its file, then the provenance that every row has."""
     provenance = [joined.field(index) for index in range(len(plan.jobs[0].schema_), len(joined))]
-    return pa.schema([*plan.released.arrow, *provenance], metadata=joined.metadata)
+    return pa.schema([*plan.released.arrow, *provenance])
 
 
 def _pieces(job: JobPlan, rows: JobRows, slots: Slots, plan: Plan) -> Iterator[tuple[pa.Table, pa.Table]]:

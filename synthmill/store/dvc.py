@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal
 
-from synthmill.errors import Interrupted, ReleaseError
+from synthmill.errors import Interrupted, ReleaseError, StorageError
 from synthmill.store.lock import ShouldStop
 
 _POLL_S = 1.0  # how often `should_stop` is asked
@@ -170,10 +170,38 @@ class Dvc:
 
     def _error(self, order: str) -> ReleaseError:
         self._words.seek(0)
-        words = [line for line in self._words.read().splitlines() if line.strip()] or ["the process was killed"]
-        reason = words[-1].partition(": ")[2] or words[-1]  # without the name of the Python exception
         return ReleaseError(
-            f"`dvc {order}` failed: {reason}",
+            f"`dvc {order}` failed: {_last_words(self._words.read())}",
             where=str(self.root),
             hint="Nothing was released. Mend what it names and run again: the release goes on from there.",
         )
+
+
+def get(url: str, path: str, rev: str, out: Path, *, scratch: Path) -> None:
+    """Copy `path` at the commit `rev` of the repository `url` to `out`, from its cache or its remote; StorageError where that fails.
+
+    In a child of its own, which needs no workspace here; `scratch` is for what DVC keeps beside.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    site = {"DVC_SITE_CACHE_DIR": str(scratch), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-P", "-m", "synthmill.store.dvc_child", "get", url, path, rev, str(out)]
+    done = subprocess.run(
+        command,
+        cwd=scratch,
+        env={**os.environ, **site},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StorageError(
+            f"`dvc get` of {path} failed: {_last_words(done.stderr)}",
+            where=url,
+            hint="May this machine read the DVC remote of that repository, and is it reachable? Then load it again.",
+        )
+
+
+def _last_words(text: str) -> str:
+    words = [line for line in text.splitlines() if line.strip()] or ["the process was killed"]
+    return words[-1].partition(": ")[2] or words[-1]  # without the name of the Python exception

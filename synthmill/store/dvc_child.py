@@ -2,6 +2,8 @@
 
     python -m synthmill.store.dvc_child  < ["commit", "digits"]\n["push", "digits"]\n...  > []\n[]\n...
 
+    python -m synthmill.store.dvc_child get URL PATH REV OUT    copies a folder of another repository, in which nothing is ordered
+
 An order that fails ends the process with a traceback, whose last line is the reason.
 
 `inspect` exists because DVC believes: a read-only file in the cache is not hashed again, and a remote that has a folder's
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from dvc.repo import Repo
+from dvc.repo.open_repo import clean_repos
 from dvc_data.hashfile.db import HashFileDB
 
 from synthmill.store import dvc_stores
@@ -29,7 +32,10 @@ from synthmill.store.objects import hash_file
 
 
 def main() -> None:
-    """Obey orders until the input ends, which it also does when the parent is killed."""
+    """Obey orders until the input ends, which it also does when the parent is killed; or get what the arguments name."""
+    if sys.argv[1:]:
+        _get(*sys.argv[2:])
+        return
     with _answers() as answers, Repo() as repo:
         for line in sys.stdin:
             order, subject = json.loads(line)
@@ -70,6 +76,13 @@ def _obey(repo: Repo, order: str, subject: str | dict[str, int] | list[str]) -> 
 
 def _store(repo: Repo, side: str) -> HashFileDB:
     return repo.cache.local if side == "cache" else _open_remote(repo)
+
+
+def _get(url: str, path: str, rev: str, out: str) -> None:
+    try:
+        Repo.get(url, path, out=out, rev=rev)
+    finally:
+        clean_repos()  # DVC clones a URL into a temporary folder
 
 
 def _open_remote(repo: Repo) -> HashFileDB:

@@ -134,3 +134,14 @@ def sharing(path: Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock file for the block, once whoever holds it has let it go or died."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

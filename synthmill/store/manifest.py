@@ -26,10 +26,10 @@ from synthmill.privacy import OUTSIDE
 from synthmill.scoring.gates import Verdict
 from synthmill.store.assemble import StratumCount
 from synthmill.store.keys import check_keys
+from synthmill.store.marks import FORMAT
 from synthmill.store.models import ModelReceipt
 from synthmill.store.staging import Level
 
-FORMAT: Literal[1] = 1
 NAME = "manifest.json"
 RESTORE = "`dvc checkout` or `dvc pull` brings released files back"
 
@@ -85,9 +85,12 @@ class ChildEntry(_Frozen):
 
 
 class Manifest(_Frozen):
-    """The manifest of one dataset. `override`, `privacy` and `children` joined format 1 later, and are written only where there are any."""
+    """The manifest of one dataset. `override`, `privacy` and `children` joined format 1 later, and are written only where there are any.
 
-    format: Literal[1] = FORMAT
+    Format 2 changed the release around it (marks.py says how), not the manifest.
+    """
+
+    format: Literal[1, 2] = FORMAT
     dataset: str
     synthetic: Literal[True] = True
     rows: int

@@ -458,7 +458,9 @@ def test_odd_columns_go_the_whole_way(workspace):
     assert table.column_names[: len(names)] == names
     assert table["nothing"].null_count == table.num_rows == 50
     assert "<script>alert" not in (placed / "report.html").read_text()
-    assert DatasetCard.load(placed / "README.md").data.license == "mine: all [rights]"
+    card = DatasetCard.load(placed / "README.md")
+    assert (card.data.license, card.data.license_name) == ("other", "mine-all-rights")
+    assert card.text.endswith("Mine: all [rights]\n")
     assert synthmill(workspace, "verify", placed).code == 0
     shutil.rmtree(placed)
 

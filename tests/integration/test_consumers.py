@@ -30,7 +30,7 @@ RECIPES = {
     "digits": "source: {path: sklearn:digits, target: label}\n"
     "jobs: [{generator: image/vae, rows: 60, balance: label, params: {steps: 20}}]",
 }
-REST = "release: {licence: CC0-1.0, rows_per_file: 150}"
+REST = "release: {licence: CC0-1.0, rows_per_file: 150, include_real: true}"
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +57,7 @@ def shell(tmp_path):
         "HF_HOME": str(tmp_path / "huggingface"),
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
 
     def run(folder: Path, line: str) -> str:
@@ -69,9 +70,10 @@ def shell(tmp_path):
     return run
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of the guide in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL)
+def blocks(language: str, heading: str) -> list[str]:
+    """The fenced blocks in one language under one heading of the guide."""
+    section = GUIDE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -83,7 +85,7 @@ def test_release_leaves_nothing_to_do(workspace, shell, name):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_commands_of_the_guide_get_the_released_bytes(workspace, shell, tmp_path, name):
-    [block] = blocks("bash")
+    [block] = blocks("bash", "With DVC, from another repository")
     lines = block.replace("WORKSPACE_URL", str(workspace)).replace("fair", name).splitlines()
     assert [line.split()[:3] for line in lines] == [
         ["dvc", "get", "--rev"],
@@ -101,17 +103,30 @@ def test_commands_of_the_guide_get_the_released_bytes(workspace, shell, tmp_path
 @pytest.mark.parametrize("name", ROWS)
 def test_readers_of_the_guide_see_every_row(workspace, shell, tmp_path, name):
     """The Python of the guide as it stands, paragraph by paragraph, with the number of rows printed after each."""
-    opening, reading = (
-        block.replace("WORKSPACE_URL", str(workspace)).replace("fair", name) for block in blocks("python")
-    )
+    named = [*blocks("python", "From Python, without a copy of the repository"), *blocks("python", "Reading it")]
+    opening, *readings = (block.replace("WORKSPACE_URL", str(workspace)).replace("fair", name) for block in named)
     script = [opening]
-    for paragraph in reading.split("\n\n"):
+    for paragraph in "\n".join(readings).split("\n\n"):
         [variable] = re.findall(r"^(\w+) = ", paragraph, flags=re.MULTILINE)
         script.append(f"{paragraph}\nprint(len({variable}))")
     (tmp_path / "read.py").write_text("\n\n".join(script))
     seen = shell(tmp_path, "python read.py").splitlines()
-    assert seen == [str(ROWS[name])] * 5  # pyarrow, pandas, polars, duckdb, datasets
+    assert seen == [str(ROWS[name])] * 6  # pyarrow, pandas, polars, duckdb, datasets, mlcroissant
     assert synthmill(tmp_path, "verify", name).code == 0
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_load_of_the_guide_sees_every_row(workspace, shell, tmp_path, name):
+    opening, loop, mixture = blocks("python", "With Synthmill")
+    for number, block in enumerate([opening, loop, mixture] if name == "fair" else [opening]):
+        text = block.replace("WORKSPACE_URL", str(workspace)).replace("fair", name)
+        (tmp_path / f"{number}.py").write_text(text)
+    seen = shell(tmp_path, "for script in *.py; do python $script; done").splitlines()
+    rows = str(ROWS[name])
+    version, manifest_rows, folder = seen[0].split()
+    assert (version, manifest_rows) == ("v1.0.0", rows)
+    assert folder.startswith(str(tmp_path / "cache"))
+    assert seen[1:] == [rows] * 4 + (["800", "100"] if name == "fair" else [])  # two epochs; a fifth of 500
 
 
 def test_readers_agree_on_every_cell_of_a_table(workspace):
@@ -159,8 +174,9 @@ def test_card_and_metadata_describe_the_files(workspace, name):
     files = sorted((folder / "data").glob("*.parquet"))
     card = DatasetCard.load(folder / "README.md")
     assert (card.data.license, card.data.pretty_name) == ("cc0-1.0", name)
+    assert "synthetic" in card.data.tags
     assert card.data.size_categories == ["n<1K"]
-    [config] = card.data.configs
+    config = card.data.configs[0]
     assert config == {"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}
     croissant = json.loads((folder / "croissant.json").read_text())
     assert [entry["sha256"] for entry in croissant["distribution"] if entry["@type"] == "cr:FileObject"] == [

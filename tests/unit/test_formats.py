@@ -39,7 +39,7 @@ STAGING, MODELS = sorted(FORMATS.glob("*/staging")), sorted(FORMATS.glob("*/mode
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_a_recipe_of_an_older_format_is_read(example):
     recipe = load_recipe(example / "recipe.yaml")
-    assert str(recipe.format) == example.name
+    assert recipe.format == 1  # the folder's number is the release's; recipes have had one format so far
     assert recipe.dataset == "tiny"
     assert recipe.jobs[0].rows == 20
 
