@@ -93,9 +93,9 @@ class Sender:
                 if self._error is None and not self._is_over.is_set():
                     task()
             except Exception as error:  # kept for the driver, which raises it
-                self._error = self._error or error
                 if not isinstance(error, StorageError):
                     logger.exception("sending to the state")
+                self._error = self._error or error
             finally:
                 self._tasks.task_done()
 
