@@ -156,6 +156,8 @@ def open_bucket(uri: str, storage: StorageSettings, again: Again, *, is_read_onl
     except ValueError as error:
         known = "fsspec knows s3://BUCKET/PREFIX, gs://, az://, file:///FOLDER and others"
         raise WorkspaceError(f"state: {error}", where=SETTINGS, hint=known) from error
+    if hasattr(fs, "retries"):
+        fs.retries = 1  # we have patience of our own, which a driver that is to stop can end
     return Bucket(uri, fs, root.rstrip("/"), again, is_read_only)
 
 

@@ -47,7 +47,7 @@ class Shared:
 
     def __init__(self, state: State, bucket: Bucket | None, say: Say, should_stop: Callable[[], bool]) -> None:
         self._state, self._bucket, self._say, self._should_stop = state, bucket, say, should_stop
-        self._sender = Sender()
+        self._sender = Sender(PATIENCE_S)
         self._outbox = None if bucket is None else replace(bucket, again=self._sender.again)
 
     # folders: models, sources, candidates -----------------------------------------------------------------------------
