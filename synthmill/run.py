@@ -11,31 +11,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
 from synthmill.candidates import Candidate, candidate_of
 from synthmill.console import Reporter, duration
-from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
 from synthmill.errors import Interrupted
-from synthmill.examine import examine
 from synthmill.families import ask_children, given_for, naming_child
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.judging import hold_gates, judge_candidate
 from synthmill.kits import make_kit
+from synthmill.measuring import have_measured
 from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.publish import publish
 from synthmill.recipe_file import load_recipe, save_overrides
 from synthmill.resolve import Real, naming_lines, read_real
 from synthmill.run_request import RunRequest
-from synthmill.scoring import Scores
-from synthmill.scoring.cache import Measurements
-from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.settings import Settings
 from synthmill.sources.split import Split
 from synthmill.store.ancestors import read_ancestor
@@ -43,7 +38,7 @@ from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes
 from synthmill.store.git import Git
-from synthmill.store.models import read_model, read_receipt, write_model
+from synthmill.store.models import claimed_hash, read_model, write_model
 from synthmill.store.secret import noise_key
 from synthmill.store.shared import Shared, open_shared
 from synthmill.store.snapshot import read_snapshot, write_snapshot
@@ -193,15 +188,12 @@ class Run:
 
     def generate(self, plan: Plan, job: JobPlan, engine: Engine) -> None:
         """Have enough finished shards for the job's rows."""
-        if self.candidate(plan).is_assembled:
-            return
-        if not job.rows:
+        if self.candidate(plan).is_assembled or not job.rows:
             return
         with self._stage("generate"), naming_child(plan):
             task = f"generate {of_child(plan)}{job.index} {job.generator}"
             given, accept = given_for(plan, job, self.state), plan.recipe.accept
-            model = read_receipt(self.state.model(job.model))
-            sha256 = model.sha256 if model else ""
+            sha256 = claimed_hash(self.state.model(job.model))
             self.shared.bring_shards(job, sha256, unique=accept.unique)
             send = partial(self.shared.send_shard, model_sha256=sha256)
             run = JobRun(job, accept, self.state, workers=engine.workers, slots=given, on_finished=send)
@@ -263,32 +255,10 @@ class Run:
         candidate = self.candidate(plan)
         with self._stage("score"):
             for one in (candidate, *candidate.children):
-                self._have_measured(one, engine)
+                have_measured(one, self.shared, engine, self.reporter, self.should_stop)
             outcome = judge_candidate(self.workspace, candidate, self.request.recipe, self.request.reason)
             self.shared.send(candidate.root)
         return self._timed(outcome)
-
-    def _have_measured(self, candidate: Candidate, engine: Engine) -> None:
-        plan = candidate.plan
-        if candidate.is_measured:
-            self.reporter.say("score: found")
-            return
-        if plan.before:
-            self.shared.bring_missing(self.state.source(plan.before))
-        drift = find_drift(self.state, plan.before, plan.source) if plan.before else None
-        candidate.keep(self._measure(plan, candidate, engine), drift)
-
-    def _measure(self, plan: Plan, candidate: Candidate, engine: Engine) -> Scores:
-        """All evaluators side by side; ceiling and floor, and the candidate too where it is the same, are found in state."""
-        source = plan.source.fingerprint
-        task = ScoreTask(plan, candidate.scored, self.state.source(source))
-        kept: list[Path] = []
-        self.shared.bring_measurements(source)
-        known = Measurements(self.state.measurements, source, plan.versions, kept.append)
-        keys = plan.recipe.evaluators
-        scores = examine(draw_candidate, task, keys, engine, self.reporter, self.should_stop, known=known)
-        self.shared.send_measurements(source, kept)
-        return scores
 
     # release ----------------------------------------------------------------------------------------------------------
 

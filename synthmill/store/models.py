@@ -95,6 +95,12 @@ def read_receipt(folder: Path) -> ModelReceipt | None:
         return None
 
 
+def claimed_hash(folder: Path) -> str:
+    """The hash of a model's files as its receipt has it; "" where there is none, as of a generator that is not fitted."""
+    receipt = read_receipt(folder)
+    return "" if receipt is None else receipt.sha256
+
+
 def receipts(models: Path) -> list[ModelReceipt]:
     """The receipts of all models in a state folder; what cannot be read is left out."""
     found = []

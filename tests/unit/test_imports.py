@@ -40,7 +40,7 @@ LAYERS = [
     {"report"},
     {"examine", "figures", "origin", "words"},
     {"candidates"},
-    {"families", "judging", "loose", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
+    {"families", "judging", "loose", "measuring", "pictures", "publish", "row_files", "row_table", "synthetic_side"},
     {"loose_children", "one_job"},
     {"compare", "complete", "preview", "quarantine", "run", "run_request", "sample"},
     {"dry_run", "summary"},
@@ -54,6 +54,7 @@ ONLY_IN = {
     "dvc": ("synthmill/store/dvc",),
     "torch": ("generators/", "synthmill/codecs/", "evaluators/", "synthmill/work.py"),
     "duckdb": ("synthmill/rules.py",),
+    "fsspec": ("synthmill/store/bucket.py",),
     "typer": ("synthmill/ad_hoc.py", "synthmill/cli.py", "synthmill/review.py"),
 }
 LEAF_MAY_IMPORT = {
