@@ -22,7 +22,7 @@ from synthmill.store.parcel import LISTING, Parcel
 from synthmill.store.sealed import seal, unseal
 from synthmill.store.sending import Sender
 from synthmill.store.shared import Shared
-from synthmill.store.shared_shards import missing
+from synthmill.store.shared_shards import SharedShards, missing
 from synthmill.store.staging import Receipt
 from synthmill.store.state import State
 from synthmill.work import FittedModel, Sampler
@@ -374,6 +374,8 @@ class Shaky(MemoryFileSystem):
             raise self.errors.pop(0)
         super().pipe_file(*arguments, **options)
 
+    put_file = pipe_file
+
 
 def shaky(errors, again):
     return Bucket("shaky://place", Shaky(errors), "/shaky", again)
@@ -414,6 +416,16 @@ def test_what_another_try_does_not_mend_is_told_at_once(error, words):
     with pytest.raises(StorageError, match=f"shaky://place: the state {words}"):
         bucket.write("a", b"x")
     assert len(bucket.fs.errors) == 1
+
+
+def test_proof_is_not_sent_before_what_it_proves(tmp_path):
+    bucket = shaky([PermissionError("refused"), PermissionError("refused")], AT_ONCE)
+    with pytest.raises(StorageError, match="refuses us"):
+        Parcel(bucket, "models/m", quiet).send(make_folder(tmp_path))
+    with pytest.raises(StorageError, match="refuses us"):
+        SharedShards(bucket, quiet, quiet).send("shards/s", receipt(0, 64), tmp_path)
+    assert bucket.fs.errors == []
+    assert bucket.sizes("models") == bucket.sizes("shards") == {}
 
 
 def test_a_driver_that_is_to_stop_waits_no_longer():
