@@ -61,8 +61,8 @@ class Settings(_Part):
     def _is_folder_or_uri(cls, state: str) -> str:
         if "://" not in state:
             return state
-        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s?#]+", state) or "::" in state:
-            raise ValueError("must be a folder, or SCHEME://PLACE without options")
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", state) or "::" in state:
+            raise ValueError("must be a folder, or SCHEME://PLACE")
         return state.rstrip("/")
 
     @model_validator(mode="after")
@@ -91,8 +91,8 @@ def read_settings(root: Path) -> Settings:
         return Settings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkspaceError(f"not valid TOML: {error}", where=str(path)) from error
-    if _holds_secret(given.get("state")):  # before anything else, whose message would show it
-        what = "state must hold no name or password"
+    if _may_hold_secret(given.get("state")):  # before anything else, whose message would show it
+        what = "state must hold no name, password or options"
         raise WorkspaceError(what, where=str(path), hint="credentials come from the environment, or [storage] profile")
     try:
         return Settings.model_validate(given)
@@ -102,5 +102,5 @@ def read_settings(root: Path) -> Settings:
         raise WorkspaceError(problem.what, where=str(path), hint=problem.hint or known) from None
 
 
-def _holds_secret(state: object) -> bool:
-    return isinstance(state, str) and "://" in state and "@" in state.partition("://")[2].partition("/")[0]
+def _may_hold_secret(state: object) -> bool:
+    return isinstance(state, str) and "://" in state and any(mark in state for mark in "@?#")

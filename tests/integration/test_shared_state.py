@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from support.s3_state import S3, clone, serving, share
 from synthmill.fingerprint import hash_folder
 
 PREFIX = "s3://bucket/team"
+RECEIPTS = "team/shards/*/*/*.json"
 SLOW = "[{generator: table/noise, rows: 1500, params: {seconds: 0.05}}]"
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,6 @@ def origin(server, tmp_path_factory):
     write_recipe(workspace, "whole", source=half, jobs=enough, scores="[fidelity/shape]")
     write_recipe(workspace, "fewer", source=half, jobs="[{generator: table/noise, rows: 250}]")
     write_recipe(workspace, "killed", jobs=SLOW)
-    write_recipe(workspace, "gone", seed="3", jobs=SLOW)
     share(workspace, server, PREFIX)
     return workspace
 
@@ -126,30 +126,6 @@ def test_a_flipped_byte_is_said_and_made_anew(server, origin, whole):
     assert reuse(clone(origin, "fourth"), "whole") == [f"the complete candidate in {PREFIX}"]
 
 
-def test_a_killed_run_is_finished_by_another_machine(server, origin):
-    first, second = clone(origin, "killed"), clone(origin, "finisher")
-    command = [Path(sys.executable).with_name("synthmill"), "run", "recipes/killed.yaml", "--inline", "--place"]
-    before = set(server.objects("team/shards/*/*/*.json"))
-
-    def sent() -> set[Path]:
-        return set(server.objects("team/shards/*/*/*.json")) - before
-
-    with subprocess.Popen(command, cwd=first, stderr=subprocess.DEVNULL) as driver:
-        wait_until(lambda: len(sent()) >= 3)
-        driver.kill()
-    names = {path.name for path in sent()}
-    lines = place(second, "killed").err.splitlines()
-    assert f"state: {len(names)} shards of jobs.0 brought in" in lines
-    theirs = {f"{r.start}-{r.stop}.json": r for r in receipts(first)}
-    ours = {f"{r.start}-{r.stop}.json": r for r in receipts(second)}
-    assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
-    assert len(ours) > len(names)
-    shutil.rmtree(first / ".synthmill")
-    (first / "synthmill.toml").write_text("")  # alone
-    place(first, "killed")
-    assert hash_folder(second / "datasets" / "killed") == hash_folder(first / "datasets" / "killed")
-
-
 @pytest.mark.parametrize(
     ("key", "secret", "words"),
     [
@@ -180,35 +156,70 @@ def test_a_bucket_that_is_not_there_is_named(server, origin):
     assert "make the bucket, or mend its name in synthmill.toml" in done.err
 
 
-def test_a_server_that_goes_in_the_middle_costs_nothing_that_was_made(server, origin, monkeypatch):
-    monkeypatch.setattr("synthmill.store.shared.PATIENCE_S", 0.5)
-    first = clone(origin, "gone")
-    before = set(server.objects("team/shards/*/*/*.json"))
-    watcher = threading.Thread(target=kill_once_busy, args=(server, before))
+@dataclass(frozen=True)
+class Interrupted:
+    """A run whose server went while it made shards, what it had made, and the run after it, with the server back."""
+
+    workspace: Path
+    done: Done
+    made: set[tuple[int, int, str, float]]
+    again: Done
+
+
+@pytest.fixture(scope="module")
+def interrupted(server, origin) -> Interrupted:
+    """In a place of its own on the server, so that its rows are made by itself."""
+    workspace = clone(origin, "interrupted")
+    share(workspace, server, "s3://bucket/other")
+    watcher = threading.Thread(target=kill_once_busy, args=(server,))
     watcher.start()
-    done = synthmill(first, "run", "recipes/gone.yaml", "--inline", "--place")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synthmill.store.shared.PATIENCE_S", 0.5)
+        done = synthmill(workspace, "run", "recipes/killed.yaml", "--inline", "--place")
     watcher.join()
-    made = {(r.start, r.stop, r.file, r.seconds) for r in receipts(first)}
-    try:
-        assert done.code == 1
-        assert f"error: {PREFIX}: the state does not answer: Could not connect" in done.err
-        assert "run again: what is finished is kept here, and only what is missing is sent" in done.err
-        assert sum(receipt.rows for receipt in receipts(first)) >= 1500  # the stage came to its end
-    finally:
-        server.start()
-    again = place(first, "gone")
-    assert "generate 0 table/noise: found, 1,500 rows" in again.err
-    assert made == {(r.start, r.stop, r.file, r.seconds) for r in receipts(first)}
-    second = clone(origin, "after")
-    shutil.rmtree(next(path.parent for path in server.objects("team/candidates/*/listing.json") if holds(path, first)))
-    server.restart()
-    assert "generate 0 table/noise: found, 1,500 rows" in place(second, "gone").err
+    made = proofs(workspace)
+    server.start()
+    return Interrupted(workspace, done, made, place(workspace, "killed"))
 
 
-def holds(listing: Path, workspace: Path) -> bool:
-    return (workspace / ".synthmill" / "candidates" / listing.parent.name).is_dir()
-
-
-def kill_once_busy(server: S3, before: set[Path]) -> None:
-    wait_until(lambda: set(server.objects("team/shards/*/*/*.json")) - before)
+def kill_once_busy(server: S3) -> None:
+    wait_until(lambda: server.objects("other/shards/*/*/*.json"))
     server.kill()
+
+
+def proofs(workspace: Path) -> set[tuple[int, int, str, float]]:
+    return {(receipt.start, receipt.stop, receipt.file, receipt.seconds) for receipt in receipts(workspace)}
+
+
+def test_a_server_that_goes_in_the_middle_costs_nothing_that_was_made(server, interrupted):
+    done, made = interrupted.done, interrupted.made
+    assert done.code == 1
+    assert "error: s3://bucket/other: the state does not answer: Could not connect" in done.err
+    assert "run again: what is finished is kept here, and only what is missing is sent" in done.err
+    assert sum(stop - start for start, stop, _, _ in made) >= 1500  # the stage came to its end
+    assert "generate 0 table/noise: found, 1,500 rows" in interrupted.again.err
+    assert proofs(interrupted.workspace) == made
+    names = {path.name for path in server.objects("other/shards/*/*/*.json")}
+    assert names == {f"{start}-{stop}.json" for start, stop, _, _ in made}
+    assert server.objects("other/candidates/*/listing.json")
+
+
+def test_a_killed_run_is_finished_by_another_machine(server, origin, interrupted):
+    first, second = clone(origin, "killed"), clone(origin, "finisher")
+    command = [Path(sys.executable).with_name("synthmill"), "run", "recipes/killed.yaml", "--inline", "--place"]
+    before = set(server.objects(RECEIPTS))
+
+    def sent() -> set[Path]:
+        return set(server.objects(RECEIPTS)) - before
+
+    with subprocess.Popen(command, cwd=first, stderr=subprocess.DEVNULL) as driver:
+        wait_until(lambda: len(sent()) >= 3)
+        driver.kill()
+    names = {path.name for path in sent()}
+    lines = place(second, "killed").err.splitlines()
+    assert f"state: {len(names)} shards of jobs.0 brought in" in lines
+    theirs = {f"{r.start}-{r.stop}.json": r for r in receipts(first)}
+    ours = {f"{r.start}-{r.stop}.json": r for r in receipts(second)}
+    assert {name: ours[name] for name in names} == {name: theirs[name] for name in names}
+    assert len(ours) > len(names)
+    assert hash_folder(second / "datasets" / "killed") == hash_folder(interrupted.workspace / "datasets" / "killed")

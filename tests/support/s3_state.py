@@ -21,7 +21,7 @@ _START_S = 20.0
 class S3:
     """Buckets are the folders in `folder`; the port stays the same over a restart.
 
-    The server remembers which files there are. Without that (--dir-cache-time 0s) it hangs when several are put at once.
+    The server remembers which files there are; with --dir-cache-time 0s it hangs when several are put at once.
     """
 
     folder: Path
@@ -48,11 +48,6 @@ class S3:
             process.kill()
             process.wait()
         self.processes.clear()
-
-    def restart(self) -> None:
-        """So that it sees what was done to the folder beside it."""
-        self.kill()
-        self.start()
 
     def objects(self, pattern: str) -> list[Path]:
         return [path for path in (self.folder / "bucket").glob(pattern) if path.is_file()]

@@ -466,8 +466,9 @@ def test_a_state_is_a_folder_or_a_uri(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('state = "s3://id:hunter2@bucket"', "state must hold no name or password"),
-        ('state = "s3://bucket?key=hunter2"', "must be a folder, or SCHEME://PLACE"),
+        ('state = "s3://id:hunter2@bucket"', "state must hold no name, password or options"),
+        ('state = "s3://bucket?key=hunter2"', "state must hold no name, password or options"),
+        ('state = "S3://bucket"', "must be a folder, or SCHEME://PLACE"),
         ('state = ""', "state: must not be empty"),
         ('[storage]\nregion = "x"', r"\[storage\] goes with a state on s3://"),
         ('state = "s3://b"\n[storage]\nsecret = "hunter2"', "unknown key storage.secret"),
@@ -480,7 +481,7 @@ def test_wrong_settings_are_named(tmp_path, text, words):
 
 def test_a_secret_in_a_uri_is_not_repeated(tmp_path):
     with pytest.raises(WorkspaceError) as caught:
-        settings(tmp_path, 'state = "s3://id:hunter2@bucket"\nauthor = "nobody"')
+        settings(tmp_path, 'state = "s3 x://id:hunter2@bucket"\nauthor = "nobody"')
     assert "hunter2" not in str(caught.value)
 
 
