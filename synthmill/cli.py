@@ -200,7 +200,7 @@ def _run_flow(
 
     if user_api_url(os.environ) is None:
         typer.echo("prefect: the embedded server, which takes a few seconds to start", err=True)
-    with connect(workspace.state) as connection:  # says where the API is, so before Prefect is imported
+    with connect(workspace.local) as connection:  # says where the API is, so before Prefect is imported
         from flows.synthesize import SESSION, Session, synthesize, unforeseen
         from synthmill.console import reporting
 

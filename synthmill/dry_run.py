@@ -21,8 +21,9 @@ from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.run import Run
 from synthmill.run_request import RunRequest
 from synthmill.sources.children import count_column
-from synthmill.store.models import ModelReceipt, receipts
+from synthmill.store.finds import Finds, find
 from synthmill.store.release_steps import releases
+from synthmill.store.shared import Shared, open_shared
 from synthmill.store.staging import Receipt, read_receipts
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
@@ -54,9 +55,12 @@ def describe_run(request: RunRequest, workspace: Workspace, *, as_json: bool) ->
     """The text, or the JSON object, of a dry run."""
     run = Run(request, workspace, PlainReporter(), lambda: False)
     plan, real = run.resolve()
-    children, reuse = asked_children(plan, real.parts.train, run.state), _reuse(plan, run.state, workspace)
-    costs = {child.recipe.dataset: estimate(child, run.state) for child in children}
-    cost = _together([estimate(plan, run.state), *costs.values()])
+    shared = open_shared(workspace, run.reporter.say, is_dry=True)
+    children = asked_children(plan, real.parts.train, run.state)
+    finds = find((plan, *children), run.state, shared)
+    reuse = _reuse(plan, run.state, workspace, shared, finds)
+    costs = {child.recipe.dataset: estimate(child, run.state, finds) for child in children}
+    cost = _together([estimate(plan, run.state, finds), *costs.values()])
     if as_json:
         rows = {child.recipe.dataset: child.rows for child in children}
         apart = {name: {"rows": rows[name], **_fields(own)} for name, own in costs.items()}
@@ -105,22 +109,25 @@ def _fields(cost: Estimate) -> dict[str, float | None]:
     return {"fit_s": cost.fit_s, "generate_s": cost.generate_s, "disk_bytes": round(cost.disk_bytes)}
 
 
-def _reuse(plan: Plan, state: State, workspace: Workspace) -> list[str]:
+def _reuse(plan: Plan, state: State, workspace: Workspace, shared: Shared, finds: Finds) -> list[str]:
     """What a run would find, a line each."""
     last = next(reversed(releases(workspace, plan.recipe.dataset)), None)
     if last and last.identity and last.identity.plan == plan.fingerprint:
         return [f"released already as {last.tag}"]
-    if Candidate(plan, state).is_complete:
+    candidate, there = Candidate(plan, state), f" in {workspace.settings.uri}"
+    if candidate.is_complete:
         return ["the complete candidate"]
-    fitted = {receipt.fingerprint for receipt in receipts(state.root / "models")}
-    lines = [
-        f"model of {model.generator}: {'found' if model.fingerprint in fitted else 'to fit'}"
-        for model in (*plan.models, *(model for child in plan.children for model in child.models))
-        if model.trains
-    ]
+    if shared.has(candidate.root):
+        return [f"the complete candidate{there}"]
+    lines = []
+    for model in (*plan.models, *(model for child in plan.children for model in child.models)):
+        if model.trains:
+            found = "found" if model.fingerprint in finds.models else "to fit"
+            where = there if model.fingerprint in finds.elsewhere else ""
+            lines.append(f"model of {model.generator}: {found}{where}")
     for job in plan.jobs:
-        found = sum(receipt.rows for stratum in job.strata for receipt in read_receipts(state.staging(stratum.staging)))
-        lines.append(f"jobs.{job.index}: {min(found, job.rows):,} of {job.rows:,} rows staged")
+        where = f", some of them{there}" if any(s.staging in finds.elsewhere for s in job.strata) else ""
+        lines.append(f"jobs.{job.index}: {min(finds.rows(job), job.rows):,} of {job.rows:,} rows staged{where}")
     return lines
 
 
@@ -149,11 +156,10 @@ def _together(costs: list[Estimate]) -> Estimate:
     return Estimate(_total(fits), _total(makes), sum(cost.disk_bytes for cost in costs))
 
 
-def estimate(plan: Plan, state: State) -> Estimate:
+def estimate(plan: Plan, state: State, finds: Finds) -> Estimate:
     """From the receipts of earlier fits and shards of the same generators in this state; else the generators' own guess."""
-    known = receipts(state.root / "models")
-    fits = [_fit_seconds(model, plan, known) for model in plan.models if model.trains]
-    makes = [_generate_seconds(job, plan, state, known) for job in plan.jobs]
+    fits = [_fit_seconds(model, plan, finds) for model in plan.models if model.trains]
+    makes = [_generate_seconds(job, plan, state, finds) for job in plan.jobs]
     row = sum(_BYTES_A_CELL.get(column.dtype, _BYTES_AN_IMAGE) for column in plan.released) + _PROVENANCE_BYTES
     copies = 3  # staged shards, the candidate, the release
     return Estimate(_total(fits), _total(makes), plan.rows * row * copies)
@@ -164,17 +170,16 @@ def _total(seconds: list[float | None]) -> float | None:
     return sum(known) if len(known) == len(seconds) else None
 
 
-def _fit_seconds(model: ModelPlan, plan: Plan, known: list[ModelReceipt]) -> float | None:
-    if any(receipt.fingerprint == model.fingerprint for receipt in known):
+def _fit_seconds(model: ModelPlan, plan: Plan, finds: Finds) -> float | None:
+    if model.fingerprint in finds.models:
         return 0.0
     cost = _declared(model.generator, model.params, plan)
     return None if cost is None else cost.fit_s
 
 
-def _generate_seconds(job: JobPlan, plan: Plan, state: State, known: list[ModelReceipt]) -> float | None:
-    staged = {s.staging: read_receipts(state.staging(s.staging)) for s in job.strata}
-    missing = sum(max(0, s.rows - sum(r.rows for r in staged[s.staging])) for s in job.strata)
-    own = {receipt.fingerprint for receipt in known if receipt.generator == job.generator}
+def _generate_seconds(job: JobPlan, plan: Plan, state: State, finds: Finds) -> float | None:
+    missing = sum(max(0, s.rows - sum(r.rows for r in finds.staged[s.staging])) for s in job.strata)
+    own = {receipt.fingerprint for receipt in finds.models.values() if receipt.generator == job.generator}
     if missing == 0:
         return 0.0
     if seen := [r for r in _shards(state) if r.model in own and r.rows]:

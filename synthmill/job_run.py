@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -32,6 +33,8 @@ _SHARDS_A_WORKER = 4  # so that the last one does not leave the others idle
 
 JobGiven = Callable[[int, int], pa.Table]
 """What is given for the slots [start, stop) of a child's job."""
+OnFinished = Callable[[Path, Receipt], None]
+"""Hears of every shard that was finished: the staging folder, and the receipt that is in it."""
 
 
 @dataclass(slots=True)
@@ -50,9 +53,17 @@ class JobRun:
     """The state of one job's generation, rebuilt from receipts and shards at each start."""
 
     def __init__(
-        self, job: JobPlan, accept: Accept, state: State, *, workers: int, slots: JobGiven | None = None
+        self,
+        job: JobPlan,
+        accept: Accept,
+        state: State,
+        *,
+        workers: int,
+        slots: JobGiven | None = None,
+        on_finished: OnFinished = lambda folder, receipt: None,
     ) -> None:
         """With `slots` every candidate is wanted: its attempts were made where it was."""
+        self._on_finished = on_finished
         self.job, self._accept, self._state, self._workers, self._slots = job, accept, state, workers, slots
         opened = [self._open(place, stratum) for place, stratum in enumerate(job.strata) if stratum.rows]
         self._streams = {stream.plan.fingerprint: stream for stream in opened}
@@ -165,6 +176,7 @@ class JobRun:
 
     def _take(self, stream: _Stream, receipt: Receipt) -> None:
         write_receipt(stream.judge.folder, receipt)
+        self._on_finished(stream.judge.folder, receipt)
         stream.examined += receipt.stop - receipt.start
         stream.accepted += receipt.rows
         stream.waiting = sorted([*stream.waiting, receipt], key=lambda r: (r.start, -r.stop))

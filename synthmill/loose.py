@@ -25,6 +25,7 @@ from synthmill.store.ancestors import read_ancestor
 from synthmill.store.assemble import job_rows
 from synthmill.store.models import read_model
 from synthmill.store.secret import noise_key
+from synthmill.store.shared import Shared
 from synthmill.store.state import State
 from synthmill.words import FitWords, generate_words, of_child
 from synthmill.work import FitTask, FittedModel
@@ -34,11 +35,12 @@ Files = Mapping[str, bytes]  # of a fitted model
 
 @dataclass(frozen=True, slots=True)
 class LooseJobs:
-    """The jobs of a plan, made one at a time in processes of their own; nothing is written into state."""
+    """The jobs of a plan, made one at a time in processes of their own; nothing that they make is written into state."""
 
     plan: Plan
     real: Real
     state: State
+    shared: Shared
     reporter: Reporter
     should_stop: ShouldStop
 
@@ -50,6 +52,7 @@ class LooseJobs:
         """The job's model as state holds it; None where it is still to fit."""
         if not self.model(job).trains:
             return {}
+        self.shared.bring_missing(self.state.model(job.model))
         found = read_model(self.state.model(job.model))
         return None if found is None else found[1]
 
@@ -58,7 +61,7 @@ class LooseJobs:
         task = f"fit {of_child(self.plan)}{job.generator}"
         model = self.model(job)
         secret = noise_key(self.state, model, "cpu")
-        before = read_ancestor(self.state, model, task, self.reporter.say)
+        before = read_ancestor(self.state, self.shared, model, task, self.reporter.say)
         work = FitTask(model, self.plan.source.schema_, self.plan.recipe.seed, "cpu", before=before, secret=secret)
         with Inline() as engine:
             fitted = engine.fit(work, self.real.parts.train, FitWords(self.reporter, task), self.should_stop)

@@ -18,6 +18,7 @@ from synthmill.plan import JobPlan
 from synthmill.recipe_file import load_recipe
 from synthmill.resolve import naming_lines, read_real
 from synthmill.spec import Job, Recipe
+from synthmill.store.shared import open_shared
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 
@@ -89,7 +90,8 @@ def open_job(
         reporter.say(
             f"first table alone: no rows of {names} are written; `synthmill run {request.recipe}` makes those too"
         )
-    jobs = LooseJobs(plan, real, State(workspace.state), reporter, should_stop)
+    shared = open_shared(workspace, reporter.say, should_stop)
+    jobs = LooseJobs(plan, real, State(workspace.state), shared, reporter, should_stop)
     return OneJob(request, jobs, _reseeded(plan.jobs[request.job], request.seed))
 
 

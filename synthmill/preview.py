@@ -22,6 +22,7 @@ from synthmill.recipe_file import load_recipe
 from synthmill.report.inputs import in_words
 from synthmill.resolve import Real, naming_lines, read_real
 from synthmill.row_table import fitting, row_cells
+from synthmill.store.shared import open_shared
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
 from synthmill.words import of_child
@@ -59,15 +60,16 @@ def preview(
         real = read_real(recipe, workspace)
         plan = real.plan(recipe, workspace)
     state, models = State(workspace.state), dict[str, Files]()
+    shared = open_shared(workspace, reporter.say, should_stop)
 
     def fitted(jobs: LooseJobs, job: JobPlan, key: str) -> Files:
         if job.model not in models:
             models[job.model] = _model(jobs, job, key)
         return models[job.model]
 
-    jobs = LooseJobs(plan, real, state, reporter, should_stop)
+    jobs = LooseJobs(plan, real, state, shared, reporter, should_stop)
     children = [
-        LooseJobs(own, Real(child.source, child.parts), state, reporter, should_stop)
+        LooseJobs(own, Real(child.source, child.parts), state, shared, reporter, should_stop)
         for own, child in zip(plan.children, real.children, strict=True)
     ]
     for job in plan.jobs:

@@ -10,30 +10,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self
 
 import pyarrow as pa
 
 from synthmill.candidates import Candidate, candidate_of
 from synthmill.console import Reporter, duration
-from synthmill.drift import find_drift
 from synthmill.engine import Engine, Progress
 from synthmill.errors import Interrupted
-from synthmill.examine import examine
 from synthmill.families import ask_children, given_for, naming_child
 from synthmill.fingerprint import hash_file
 from synthmill.job_run import JobRun
 from synthmill.judging import hold_gates, judge_candidate
 from synthmill.kits import make_kit
+from synthmill.measuring import have_measured
 from synthmill.outcome import Outcome
 from synthmill.plan import JobPlan, ModelPlan, Plan
 from synthmill.publish import publish, relative
 from synthmill.recipe_file import load_recipe, save_overrides
 from synthmill.resolve import Real, naming_lines, read_real
 from synthmill.run_request import RunRequest
-from synthmill.scoring import Scores
-from synthmill.scoring.cache import Measurements
-from synthmill.scoring.task import ScoreTask, draw_candidate
 from synthmill.settings import Settings
 from synthmill.sources.split import Split
 from synthmill.store.ancestors import read_ancestor
@@ -41,9 +38,10 @@ from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes, sharing
 from synthmill.store.git import Git
-from synthmill.store.models import read_model, write_model
+from synthmill.store.models import claimed_hash, read_model, write_model
 from synthmill.store.release_steps import learn_of_releases
 from synthmill.store.secret import noise_key
+from synthmill.store.shared import Shared, open_shared
 from synthmill.store.snapshot import read_snapshot, write_snapshot
 from synthmill.store.state import State
 from synthmill.store.workspace import Workspace
@@ -64,6 +62,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     _recipe_sha256: str = ""  # as it was read, so that an edit during the run is noticed
     _stack: ExitStack = field(default_factory=ExitStack)
+    _shared: Shared | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +74,14 @@ class Run:
     def state(self) -> State:
         """The state folder."""
         return State(self.workspace.state)
+
+    @property
+    def shared(self) -> Shared:
+        """What other machines finished, opened when it is asked for first; StorageError where it cannot be read."""
+        if self._shared is None:
+            self._shared = open_shared(self.workspace, self.reporter.say, self.should_stop)
+            self._stack.callback(self._shared.close)
+        return self._shared
 
     # prepare ----------------------------------------------------------------------------------------------------------
 
@@ -108,12 +115,19 @@ class Run:
             self._keep(plan, real.parts)
             for child, rows in zip(plan.children, real.children, strict=True):
                 self._keep(child, rows.parts)
-            self.candidate(plan).drop_broken()
+            self._find(self.candidate(plan))
             return plan
+
+    def _find(self, candidate: Candidate) -> None:
+        """A whole candidate, be it here or only where other machines see it; half of one gives way to it."""
+        candidate.drop_broken()
+        if not candidate.is_complete and self.shared.bring(candidate.root):
+            candidate.drop_broken()
 
     def _keep(self, plan: Plan, parts: Split) -> None:
         folder = self.state.source(plan.source.fingerprint)
         write_snapshot(folder, {"train": parts.train, "a": parts.a, "b": parts.b})
+        self.shared.send(folder)
 
     def _save_overrides(self) -> None:
         """Write them into the recipe where that was asked for, now that a plan could be made of them."""
@@ -125,7 +139,7 @@ class Run:
     def _hide_state(self) -> None:
         """Real rows never leave state, so git must not see it where the settings put it elsewhere; `init` sees to the default."""
         ignore = self.state.root / ".gitignore"
-        if self.workspace.settings.state != Settings().state and not ignore.exists():
+        if self.workspace.settings.folder != Settings().folder and not ignore.exists():
             publish_bytes(ignore, b"*\n")
 
     def _train(self, plan: Plan) -> pa.Table:
@@ -143,15 +157,18 @@ class Run:
 
     def fit(self, plan: Plan, model: ModelPlan, engine: Engine) -> None:
         """Have the model in state: fitted now, or found."""
-        if not model.trains or self.candidate(plan).is_complete:
+        if not model.trains:
+            return
+        folder, task = self.state.model(model.fingerprint), f"fit {of_child(plan)}{model.generator}"
+        self.shared.share(folder)  # also for a complete candidate: its manifest tells of its models
+        if self.candidate(plan).is_complete:
             return
         with self._stage("fit"):
-            folder, task = self.state.model(model.fingerprint), f"fit {of_child(plan)}{model.generator}"
             if (found := read_model(folder)) is not None:
                 self.reporter.say(f"{task}: found, {found[0].steps:,} steps")
                 return
             self.reporter.say(f"{task}: {plan.source.train_rows:,} train rows")
-            before = read_ancestor(self.state, model, task, self.reporter.say)
+            before = read_ancestor(self.state, self.shared, model, task, self.reporter.say)
             every_s = self.workspace.settings.engine.checkpoint_every_s
             checkpoint = FileCheckpoint(self.state.checkpoint(model.fingerprint), every_s).opened()
             if step := checkpoint.step:
@@ -169,19 +186,21 @@ class Run:
                 seconds=fitted.seconds,
                 level=fitted.level(engine.device),
             )
+            self.shared.send(folder)
             checkpoint.drop()
             self.reporter.say(f"{task}: done, {receipt.steps:,} steps in {duration(receipt.seconds)}")
 
     def generate(self, plan: Plan, job: JobPlan, engine: Engine) -> None:
         """Have enough finished shards for the job's rows."""
-        if self.candidate(plan).is_assembled:
-            return
-        if not job.rows:
+        if self.candidate(plan).is_assembled or not job.rows:
             return
         with self._stage("generate"), naming_child(plan):
             task = f"generate {of_child(plan)}{job.index} {job.generator}"
-            given = given_for(plan, job, self.state)
-            run = JobRun(job, plan.recipe.accept, self.state, workers=engine.workers, slots=given)
+            given, accept = given_for(plan, job, self.state), plan.recipe.accept
+            sha256 = claimed_hash(self.state.model(job.model))
+            self.shared.bring_shards(job, sha256, unique=accept.unique)
+            send = partial(self.shared.send_shard, model_sha256=sha256)
+            run = JobRun(job, accept, self.state, workers=engine.workers, slots=given, on_finished=send)
             try:
                 if run.is_complete:
                     self.reporter.say(f"{task}: found, {job.rows:,} rows")
@@ -240,25 +259,10 @@ class Run:
         candidate = self.candidate(plan)
         with self._stage("score"):
             for one in (candidate, *candidate.children):
-                self._have_measured(one, engine)
+                have_measured(one, self.shared, engine, self.reporter, self.should_stop)
             outcome = judge_candidate(self.workspace, candidate, self.request.recipe, self.request.reason)
+            self.shared.send(candidate.root)
         return self._timed(outcome)
-
-    def _have_measured(self, candidate: Candidate, engine: Engine) -> None:
-        plan = candidate.plan
-        if candidate.is_measured:
-            self.reporter.say("score: found")
-        else:
-            drift = find_drift(self.state, plan.before, plan.source) if plan.before else None
-            candidate.keep(self._measure(plan, candidate, engine), drift)
-
-    def _measure(self, plan: Plan, candidate: Candidate, engine: Engine) -> Scores:
-        """All evaluators side by side; ceiling and floor, and the candidate too where it is the same, are found in state."""
-        source = plan.source.fingerprint
-        task = ScoreTask(plan, candidate.scored, self.state.source(source))
-        known = Measurements(self.state.measurements, source, plan.versions)
-        keys = plan.recipe.evaluators
-        return examine(draw_candidate, task, keys, engine, self.reporter, self.should_stop, known=known)
 
     # release ----------------------------------------------------------------------------------------------------------
 
@@ -298,5 +302,6 @@ class Run:
         started = time.monotonic()
         try:
             yield
+            self.shared.drain()
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,11 +21,15 @@ FORMAT = 4
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """A folder with a file per trial, named by all that decides its outcome; `source` is the fingerprint of the split source."""
+    """A folder with a file per trial, named by all that decides its outcome; `source` is the fingerprint of the split source.
+
+    `on_kept` hears of each file that is written.
+    """
 
     folder: Path
     source: str
     versions: dict[str, str]
+    on_kept: Callable[[Path], None] = lambda path: None
 
     def find(self, exam: Exam, trial: Trial) -> Estimate | None:
         """What was measured before; None where nothing was, or where the file is broken."""
@@ -38,6 +43,7 @@ class Measurements:
         path = self._path(exam, trial)
         path.parent.mkdir(parents=True, exist_ok=True)
         publish_bytes(path, estimate.to_json())
+        self.on_kept(path)
 
     def _path(self, exam: Exam, trial: Trial) -> Path:
         kind = evaluator(trial.key)

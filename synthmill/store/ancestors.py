@@ -5,8 +5,9 @@ Git tells which one that is, so all clones agree on it; one whose state lacks th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +15,7 @@ from synthmill.errors import RunError
 from synthmill.plan import Ancestor, FindAncestor, ModelPlan, Plan
 from synthmill.store.git import Git
 from synthmill.store.models import read_model
+from synthmill.store.shared import Shared, open_shared
 from synthmill.store.state import State
 from synthmill.store.versions import read_releases
 from synthmill.store.workspace import Workspace
@@ -45,10 +47,14 @@ def lineage(plan: Plan) -> dict[str, object]:
 def ancestors(workspace: Workspace, dataset: str) -> FindAncestor:
     """Look through the releases of `dataset`, the latest first.
 
-    One that was fitted on the same rows is this model itself, and has its ancestor. A model or source that state no longer holds is none to
-    go on from: that fit starts anew, and its release says so.
+    One that was fitted on the same rows is this model itself, and has its ancestor. A model or source that state no longer holds, here or
+    where other machines see it, is none to go on from: that fit starts anew, and its release says so.
     """
     state = State(workspace.state)
+
+    def are_there(folders: Sequence[Path]) -> bool:
+        missing = [folder for folder in folders if not folder.is_dir()]
+        return not missing or all(map(open_shared(workspace).has, missing))
 
     def find(kin: str, train: str) -> Ancestor | None:
         link = next(_links(Git(workspace.root), dataset, kin), None)
@@ -56,18 +62,21 @@ def ancestors(workspace: Workspace, dataset: str) -> FindAncestor:
             return None
         if link.train == train:
             return link.before
-        is_there = state.model(link.model).is_dir() and state.source(link.source).is_dir()
+        is_there = are_there([state.model(link.model), state.source(link.source)])
         return Ancestor(model=link.model, source=link.source) if is_there else None
 
     return find
 
 
-def read_ancestor(state: State, model: ModelPlan, task: str, say: Callable[[str], None]) -> Mapping[str, bytes] | None:
+def read_ancestor(
+    state: State, shared: Shared, model: ModelPlan, task: str, say: Callable[[str], None]
+) -> Mapping[str, bytes] | None:
     """The files that a warm start goes on from, None for a fit that starts anew; RunError where the plan names a model that is gone."""
     if model.before is None:
         if model.kin is not None:
             say(f"{task}: starts anew, state has no released model of other rows to go on from")
         return None
+    shared.bring_missing(state.model(model.before.model))
     found = read_model(state.model(model.before.model))
     if found is None:
         hint = "bring back the state that made it, or take params.warm_start away to start anew"

@@ -43,10 +43,16 @@ def publishing(path: Path) -> Iterator[Path]:
     with storage_errors(path):
         try:
             yield aside
-            _sync_file(aside)
-            aside.replace(path)
+            publish_file(aside, path)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def publish_file(aside: Path, path: Path) -> None:
+    """Flush the file `aside` and give it the name `path`."""
+    with storage_errors(path):
+        _sync_file(aside)
+        aside.replace(path)
         sync_folder(path.parent)
 
 

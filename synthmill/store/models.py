@@ -14,7 +14,7 @@ from synthmill.generator import FitReport, Privacy
 from synthmill.store.files import aside_of, publish_folder, publish_json, storage_errors
 from synthmill.store.staging import Level
 
-_RECEIPT = "receipt.json"
+RECEIPT = "receipt.json"
 
 
 class ModelReceipt(BaseModel):
@@ -65,7 +65,7 @@ def write_model(
                 path = aside / "files" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            publish_json(aside / _RECEIPT, receipt.model_dump(mode="json"))
+            publish_json(aside / RECEIPT, receipt.model_dump(mode="json"))
             publish_folder(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -75,7 +75,7 @@ def write_model(
 def read_model(folder: Path) -> tuple[ModelReceipt, dict[str, bytes]] | None:
     """A model with its files; None where there is none, or where its files are not what the receipt says: it is fitted anew."""
     try:
-        receipt = ModelReceipt.model_validate_json((folder / _RECEIPT).read_bytes())
+        receipt = ModelReceipt.model_validate_json((folder / RECEIPT).read_bytes())
     except (FileNotFoundError, ValidationError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -87,10 +87,24 @@ def read_model(folder: Path) -> tuple[ModelReceipt, dict[str, bytes]] | None:
     return receipt, files
 
 
+def read_receipt(folder: Path) -> ModelReceipt | None:
+    """What a model says of itself, its files not looked at; None where there is none."""
+    try:
+        return ModelReceipt.model_validate_json((folder / RECEIPT).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def claimed_hash(folder: Path) -> str:
+    """The hash of a model's files as its receipt has it; "" where there is none, as of a generator that is not fitted."""
+    receipt = read_receipt(folder)
+    return "" if receipt is None else receipt.sha256
+
+
 def receipts(models: Path) -> list[ModelReceipt]:
     """The receipts of all models in a state folder; what cannot be read is left out."""
     found = []
-    for path in sorted(models.glob(f"*/{_RECEIPT}")):
+    for path in sorted(models.glob(f"*/{RECEIPT}")):
         try:
             found.append(ModelReceipt.model_validate(json.loads(path.read_text())))
         except (ValueError, ValidationError):

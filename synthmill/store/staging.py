@@ -13,6 +13,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -92,6 +93,15 @@ def read_receipts(folder: Path) -> list[Receipt]:
             path.unlink()
             shard.unlink(missing_ok=True)  # else its name would keep the whole one out
     return sorted(receipts, key=lambda r: (r.start, -r.stop))
+
+
+def claimed_receipts(folder: Path) -> list[Receipt]:
+    """Receipts of shards that were made, as they stand: whether the shards are whole is not looked at."""
+    found = []
+    for path in folder.glob("*-*.json"):
+        with suppress(ValueError, TypeError, FileNotFoundError):
+            found.append(Receipt(**json.loads(path.read_text())))
+    return [receipt for receipt in found if receipt.file]
 
 
 def resume_receipts(folder: Path) -> list[Receipt]:

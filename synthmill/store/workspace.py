@@ -16,8 +16,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from synthmill.errors import WorkspaceError
+from synthmill.settings import LOCAL, Settings, read_settings
 from synthmill.settings import NAME as SETTINGS
-from synthmill.settings import Settings, read_settings
 from synthmill.store.dvc import SITE_CACHE, Dvc
 from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
@@ -50,8 +50,13 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """Models, receipts and candidates. Locks and unfinished work are in `.synthmill/` always."""
-        return self.root / self.settings.state
+        """Models, receipts and candidates: the state itself, or the copy that work is done in, where the settings name a URI."""
+        return self.root / self.settings.folder
+
+    @property
+    def local(self) -> Path:
+        """What never leaves this machine, such as SQLite."""
+        return self.root / LOCAL
 
     @property
     def source_folders(self) -> tuple[Path, ...]:

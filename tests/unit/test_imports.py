@@ -45,6 +45,7 @@ LAYERS = [
         "families",
         "judging",
         "loose",
+        "measuring",
         "pictures",
         "publish",
         "real_rows",
@@ -68,6 +69,7 @@ ONLY_IN = {
     "dvc": ("synthmill/store/dvc",),
     "torch": ("generators/", "synthmill/codecs/", "evaluators/", "synthmill/torch_rows.py", "synthmill/work.py"),
     "openlineage": ("synthmill/lineage/openlineage.py",),
+    "fsspec": ("synthmill/store/bucket.py",),
     "duckdb": ("synthmill/diff/rows.py", "synthmill/rules.py"),
     "typer": (
         "synthmill/ad_hoc.py",
