@@ -17,12 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal
+from typing import IO
 
 from synthmill.errors import Interrupted, ReleaseError
 from synthmill.store.lock import ShouldStop
+from synthmill.store.objects import Tree
 
 _POLL_S = 1.0  # how often `should_stop` is asked
+# How long a remote that fails is asked again: one that never answered, and one that did.
+FIRST_PATIENCE_S, PATIENCE_S = 15.0, 300.0
 SITE_CACHE = Path(".dvc", "tmp", "site")  # DVC's default is shared by all users of the machine, and holds pickles
 
 
@@ -60,27 +63,31 @@ class Dvc:
         if child.returncode != 0:
             raise self._error("init")
 
-    def commit(self, stage: str) -> None:
-        """Record what lies in the stage's out, although no `dvc repro` ran it, in the cache and in dvc.lock."""
-        self._ask("commit", stage)
+    def commit(self, stage: str, out: str, tree: Tree) -> list[str]:
+        """Record the stage's out, which is to hold `tree`, in the cache and in dvc.lock, although no `dvc repro` ran it.
 
-    def relink(self, out: str) -> None:
-        """Replace the second copy, which `commit` leaves, by links to the cache."""
-        self._ask("relink", out)
+        The files that hold other bytes are returned; then nothing is recorded.
+        """
+        return self._ask("commit", {"stage": stage, "out": out, **_files(tree)})
+
+    def relink(self, out: str, tree: Tree) -> None:
+        """Have the files of the out share their bytes with the cache; whatever they held, they are `tree` afterwards."""
+        self._ask("relink", {"out": out, **_files(tree)})
 
     def restore(self, out: str) -> None:
         """Bring back what dvc.lock records, from the cache or else from the remote."""
-        self._ask("restore", out)
+        self._ask("restore", {"out": out})
 
-    def push(self, stage: str) -> None:
-        """Upload the stage's out to the default remote."""
-        self._ask("push", stage)
+    def push(self, dataset: str, tree: Tree) -> list[str]:
+        """Have every object of the tree on the default remote, proven byte for byte; returns those that it lacked."""
+        try:
+            return self._ask("push", {"objects": tree.objects(), "patience_s": [FIRST_PATIENCE_S, PATIENCE_S]})
+        except ReleaseError as error:
+            step = f"Then run `synthmill release {dataset}` to go on: nothing is generated again."
+            hint = f"Nothing was released. {error.hint} {step}"
+            raise ReleaseError(error.what, where=error.where, hint=hint) from error
 
-    def lacks(self, store: Literal["cache", "remote"], objects: Mapping[str, int]) -> list[str]:
-        """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""
-        return self._ask(f"inspect {store}", dict(objects))
-
-    def _ask(self, order: str, subject: object) -> list[str]:
+    def _ask(self, order: str, subject: Mapping[str, object]) -> list[str]:
         if self._child is None:
             self._child = self._start("-m", "synthmill.store.dvc_child")
         assert self._child.stdin is not None
@@ -98,7 +105,11 @@ class Dvc:
             if self.should_stop():
                 raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
             raise self._error(order)
-        return [str(name) for name in json.loads(answer)]
+        said = json.loads(answer)
+        if "refused" in said:
+            what, where, hint = said["refused"]
+            raise ReleaseError(what, where=where, hint=hint)
+        return [str(name) for name in said["done"]]
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         site = {"DVC_SITE_CACHE_DIR": str(self.root / SITE_CACHE), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
@@ -122,3 +133,7 @@ class Dvc:
             where=str(self.root),
             hint="Nothing was released. Mend what it names and run again: the release goes on from there.",
         )
+
+
+def _files(tree: Tree) -> dict[str, object]:
+    return {"files": dict(tree.files), "sizes": dict(tree.sizes)}

@@ -1,28 +1,39 @@
 """A child process that does what DVC is asked for, one order after the other; the only module that imports DVC.
 
-    python -m synthmill.store.dvc_child  < ["commit", "digits"]\n["push", "digits"]\n...  > []\n[]\n...
+    python -m synthmill.store.dvc_child  < ["push", {...}]\n["restore", {...}]\n...  > {"done": [...]}\n{"refused": [...]}\n...
 
-An order that fails ends the process with a traceback, whose last line is the reason.
+DVC says where cache and remote are and how to speak to them, and writes dvc.lock; the bytes we move ourselves (cache.py,
+local_remote.py, dvc_remote.py), because DVC reads each several times, flushes none to the disk, and believes: a read-only file in the
+cache is not hashed again, and a remote that has a folder's `.dir` object is taken to have all of its files.
 
-`inspect` exists because DVC believes: a read-only file in the cache is not hashed again, and a remote that has a folder's
-`.dir` object is taken to have all of its files (`dvc push` then says "Everything is up to date"). So we look: every object is
-there with its size and, on a local disk, with its MD5, and is flushed to the disk, which DVC never does. An object that does
-not match its name serves nobody and is removed; with anything amiss the `.dir` object goes too, so that the next push looks
-at every file.
+An order that fails for a reason that nobody foresaw ends the process with a traceback, whose last line is the reason.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dvc.repo import Repo
+from dvc.rwlock import rwlock
+from dvc.stage import PipelineStage
 from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
 
-from synthmill.store.objects import hash_file
+from synthmill.errors import ReleaseError, SynthmillError
+from synthmill.store import local_remote
+from synthmill.store.cache import Link, LocalStore, fill, link_out
+from synthmill.store.dvc_remote import Patience, Refused, ServerRemote
+from synthmill.store.objects import Tree
+from synthmill.store.reasons import reason_of, without_user
+
+_SECRET = re.compile(r"key|secret|token|password|auth|connection_string|sas")
 
 
 def main() -> None:
@@ -30,7 +41,7 @@ def main() -> None:
     with _answers() as answers, Repo() as repo:
         for line in sys.stdin:
             order, subject = json.loads(line)
-            print(json.dumps(_obey(repo, order, subject)), file=answers, flush=True)
+            print(json.dumps(_answer(repo, order, subject)), file=answers, flush=True)
 
 
 def _answers() -> IO[str]:
@@ -40,60 +51,126 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _obey(repo: Repo, order: str, subject: str | dict[str, int]) -> list[str]:
-    match order, subject:
-        case "commit", str(stage):
-            repo.commit(stage, force=True)
-        case "relink", str(out):
-            repo.checkout(targets=[out], relink=True)
-        case "restore", str(out):
-            repo.pull(targets=[out], force=True)
-        case "push", str(stage):
-            repo.push(targets=[stage])
-        case "inspect cache", dict(objects):
-            return find_lacking(repo.cache.local, objects)
-        case "inspect remote", dict(objects):
-            return find_lacking(_open_remote(repo), objects)
+def _answer(repo: Repo, order: str, subject: dict[str, Any]) -> dict[str, list[str]]:
+    try:
+        return {"done": _obey(repo, order, subject)}
+    except SynthmillError as error:
+        return {"refused": [error.what, error.where, error.hint]}
+
+
+def _obey(repo: Repo, order: str, subject: dict[str, Any]) -> list[str]:
+    match order:
+        case "commit":
+            return _commit(repo, subject["stage"], subject["out"], Tree(subject["files"], subject["sizes"]))
+        case "relink":
+            _relink(repo, subject["out"], Tree(subject["files"], subject["sizes"]))
+        case "restore":
+            _restore(repo, subject["out"])
+        case "push":
+            return _push(repo, subject["objects"], Patience(*subject["patience_s"]))
         case _:
             raise ValueError(f"unknown order: {order}")
     return []
 
 
-def _open_remote(repo: Repo) -> HashFileDB:
-    remote = repo.cloud.get_remote(command="push")
-    # DVC would make the folder, on whatever lies below a mount point that is not mounted.
-    if remote.fs.protocol == "local" and not Path(remote.path).is_dir():
-        raise FileNotFoundError(f"the DVC remote {remote.path} is not there (moved, or not mounted?)")
-    odb: HashFileDB = remote.odb
-    return odb
+# The cache ------------------------------------------------------------------------------------------------------------
 
 
-def find_lacking(store: HashFileDB, objects: dict[str, int]) -> list[str]:
-    """Names of objects that are missing or damaged; damaged ones, and then the folder's listing, are removed."""
-    is_local = store.fs.protocol == "local"
-    lacking = []
-    for name, size in objects.items():
-        path = store.oid_to_path(name)
-        try:
-            found = store.fs.info(path)["size"]
-        except FileNotFoundError:
-            lacking.append(name)
-            continue
-        if found != size or (is_local and not _is_whole(Path(path), name)):
-            store.fs.remove(path)
-            lacking.append(name)
-    for listing in (name for name in objects if lacking and name.endswith(".dir") and name not in lacking):
-        store.fs.remove(store.oid_to_path(listing))
-        lacking.append(listing)
-    return lacking
+def _commit(repo: Repo, stage_name: str, out_path: str, tree: Tree) -> list[str]:
+    """Fill the cache and write the stage's entry in dvc.lock; or nothing, and the files that do not hold the tree's bytes."""
+    folder = Path(repo.root_dir, out_path)
+    _refuse_ignored(repo, folder, tree)
+    with repo.lock:
+        [stage] = repo.stage.collect(stage_name)
+        read, write = [dep.fs_path for dep in stage.deps], [out.fs_path for out in stage.outs]
+        is_hard = repo.config["core"].get("hardlink_lock", False)
+        with rwlock(repo.tmp_dir, repo.fs, "synthmill dvc commit", read, write, is_hard):
+            if damaged := fill(_cache(repo), folder, tree, _links(repo)):
+                return damaged
+            _write_entry(repo, stage, folder, tree)
+    return []
 
 
-def _is_whole(path: Path, name: str) -> bool:
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    return hash_file(path) == name.removesuffix(".dir")
+def _write_entry(repo: Repo, stage: PipelineStage, folder: Path, tree: Tree) -> None:
+    stage.save_deps()
+    for out in stage.outs:
+        if Path(out.fs_path) == folder:
+            out.ignore()
+            out.hash_info = HashInfo("md5", tree.address)
+            out.meta = Meta(size=sum(tree.sizes.values()), nfiles=len(tree.files), isdir=True)
+            out.files = None
+        else:  # small, and in git itself
+            out.save()
+    stage.dump(update_pipeline=False)
+    with Path(repo.root_dir, "dvc.lock").open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _relink(repo: Repo, out_path: str, tree: Tree) -> None:
+    """Link the work tree to the cache, and tell DVC what it holds, so that `dvc status` need not read it all."""
+    folder = Path(repo.root_dir, out_path)
+    link_out(_cache(repo), folder, tree, _links(repo))
+    known = ((str(folder / path), HashInfo("md5", name), None) for path, name in tree.files.items())
+    repo.state.save_many(known, repo.fs)
+    repo.state.save_link(str(folder), repo.fs)
+
+
+def _refuse_ignored(repo: Repo, folder: Path, tree: Tree) -> None:
+    seen = {Path(top, name) for top, _, names in repo.dvcignore.walk(repo.fs, str(folder)) for name in names}
+    if hidden := sorted(path for path in tree.files if folder / path not in seen):
+        what = f".dvcignore hides {len(hidden)} of the dataset's {len(tree.files)} files, {hidden[0]} for one"
+        raise ReleaseError(what, where=str(folder), hint="Mend .dvcignore and run again: a release is whole.")
+
+
+def _cache(repo: Repo) -> LocalStore:
+    return _local(repo.cache.local)
+
+
+def _links(repo: Repo) -> list[Link]:
+    return list(repo.cache.local.cache_types)
+
+
+def _local(store: HashFileDB) -> LocalStore:
+    local = LocalStore(Path(store.path), is_shared=store._dir_mode & 0o2000 != 0)
+    local.root.mkdir(parents=True, exist_ok=True)
+    return local
+
+
+# The remote -----------------------------------------------------------------------------------------------------------
+
+
+def _push(repo: Repo, objects: Mapping[str, int], patience: Patience) -> list[str]:
+    """Have every object on the remote, proven; returns those that it lacked. ReleaseError."""
+    name = repo.config["core"].get("remote")
+    settings = repo.config["remote"].get(name, {})
+    secrets = [value for key, value in settings.items() if _SECRET.search(key) and isinstance(value, str) and value]
+    where = f"DVC remote {name} ({without_user(str(settings.get('url', '')))})"
+    try:
+        remote = repo.cloud.get_remote(command="push")
+        if remote.fs.protocol != "local":
+            return ServerRemote(remote.odb, patience, secrets).send(_cache(repo), objects)
+        # DVC would make the folder, on whatever lies below a mount point that is not mounted.
+        if not Path(remote.path).is_dir():
+            raise ReleaseError("it is not there (moved, or not mounted?)", where=where, hint="Bring it back.")
+        return local_remote.send(_cache(repo), _local(remote.odb), objects)
+    except Refused as refused:
+        words = f"{refused.reason.words} (asked to {refused.step})"
+        raise ReleaseError(words, where=where, hint=refused.reason.advice) from refused
+    except SynthmillError:
+        raise
+    except Exception as error:  # of DVC or any client
+        reason = reason_of(error, secrets)
+        raise ReleaseError(reason.words, where=where, hint=reason.advice) from error
+
+
+def _restore(repo: Repo, out: str) -> None:
+    try:
+        repo.pull(targets=[out], force=True)
+    except Exception as error:  # of DVC or any client
+        reason = reason_of(error)
+        raise ReleaseError(
+            f"the released files do not come back: {reason.words}", where=out, hint=reason.advice
+        ) from error
 
 
 if __name__ == "__main__":
