@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import IO
 
 from synthmill.errors import Interrupted, ReleaseError
-from synthmill.store.lock import ShouldStop
+from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree
 
 _POLL_S = 1.0  # how often `should_stop` is asked
@@ -43,7 +43,9 @@ class Dvc:
     root: Path
     lock_fd: int
     should_stop: ShouldStop = lambda: False
+    progress: Progress = lambda line: None
     _child: subprocess.Popen[str] | None = field(default=None, init=False)
+    _unread: bytes = field(default=b"", init=False)
     _words: IO[str] = field(default_factory=_temporary_file, init=False)  # the child's stderr
 
     def __enter__(self) -> Dvc:
@@ -91,28 +93,41 @@ class Dvc:
         if self._child is None:
             self._child = self._start("-m", "synthmill.store.dvc_child")
         assert self._child.stdin is not None
-        assert self._child.stdout is not None
         with suppress(BrokenPipeError):  # it died between two orders; the missing answer tells
             self._child.stdin.write(json.dumps([order, subject]) + "\n")
             self._child.stdin.flush()
-        while not select.select([self._child.stdout], [], [], _POLL_S)[0]:
-            if self.should_stop():
-                self._child.kill()
-                break
-        answer = self._child.stdout.readline()
-        if not answer:
-            self._child.wait()
-            if self.should_stop():
-                raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
-            raise self._error(order)
-        said = json.loads(answer)
-        if "refused" in said:
-            what, where, hint = said["refused"]
+        while "said" in (answer := self._read(order)):
+            self.progress(f"release: dvc {order}: {answer['said'][0]}")
+        if "refused" in answer:
+            what, where, hint = answer["refused"]
             raise ReleaseError(what, where=where, hint=hint)
-        return [str(name) for name in said["done"]]
+        return answer["done"]
+
+    def _read(self, order: str) -> dict[str, list[str]]:
+        """The next line of the child; it is killed once we should stop."""
+        assert self._child is not None
+        assert self._child.stdout is not None
+        channel = self._child.stdout.fileno()
+        while b"\n" not in self._unread:
+            if not select.select([channel], [], [], _POLL_S)[0]:
+                if self.should_stop():
+                    self._child.kill()
+            elif piece := os.read(channel, 65_536):
+                self._unread += piece
+            else:
+                self._child.wait()
+                if self.should_stop():
+                    raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
+                raise self._error(order)
+        line, _, self._unread = self._unread.partition(b"\n")
+        answer: dict[str, list[str]] = json.loads(line)
+        return answer
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         site = {"DVC_SITE_CACHE_DIR": str(self.root / SITE_CACHE), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
+        site["AWS_MAX_ATTEMPTS"] = (
+            "1"  # s3fs tries each request five times and we try again: 25 would be an hour of silence
+        )
         return subprocess.Popen(
             [sys.executable, "-P", *arguments],  # -P: a folder named `dvc` in the workspace must not shadow the package
             cwd=self.root,

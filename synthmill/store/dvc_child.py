@@ -1,6 +1,6 @@
 """A child process that does what DVC is asked for, one order after the other; the only module that imports DVC.
 
-    python -m synthmill.store.dvc_child  < ["push", {...}]\n["restore", {...}]\n...  > {"done": [...]}\n{"refused": [...]}\n...
+    python -m synthmill.store.dvc_child  < ["push", {...}]\n["restore", {...}]\n  > {"said": [...]}\n{"done": [...]}\n{"refused": [...]}
 
 DVC says where cache and remote are and how to speak to them, and writes dvc.lock; the bytes we move ourselves (cache.py,
 local_remote.py, dvc_remote.py), because DVC reads each several times, flushes none to the disk, and believes: a read-only file in the
@@ -11,18 +11,19 @@ An order that fails for a reason that nobody foresaw ends the process with a tra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage
-from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.db.local import LocalHashFileDB
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 
@@ -33,6 +34,8 @@ from synthmill.store.dvc_remote import Patience, Refused, ServerRemote
 from synthmill.store.objects import Tree
 from synthmill.store.reasons import reason_of, without_user
 
+Say = Callable[[str], None]
+
 _SECRET = re.compile(r"key|secret|token|password|auth|connection_string|sas")
 
 
@@ -41,7 +44,7 @@ def main() -> None:
     with _answers() as answers, Repo() as repo:
         for line in sys.stdin:
             order, subject = json.loads(line)
-            print(json.dumps(_answer(repo, order, subject)), file=answers, flush=True)
+            _tell(answers, _answer(repo, order, subject, lambda words: _tell(answers, {"said": [words]})))
 
 
 def _answers() -> IO[str]:
@@ -51,14 +54,19 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _answer(repo: Repo, order: str, subject: dict[str, Any]) -> dict[str, list[str]]:
+def _tell(answers: IO[str], words: dict[str, list[str]]) -> None:
+    answers.write(json.dumps(words) + "\n")  # one call, for threads tell too
+    answers.flush()
+
+
+def _answer(repo: Repo, order: str, subject: dict[str, Any], say: Say) -> dict[str, list[str]]:
     try:
-        return {"done": _obey(repo, order, subject)}
+        return {"done": _obey(repo, order, subject, say)}
     except SynthmillError as error:
         return {"refused": [error.what, error.where, error.hint]}
 
 
-def _obey(repo: Repo, order: str, subject: dict[str, Any]) -> list[str]:
+def _obey(repo: Repo, order: str, subject: dict[str, Any], say: Say) -> list[str]:
     match order:
         case "commit":
             return _commit(repo, subject["stage"], subject["out"], Tree(subject["files"], subject["sizes"]))
@@ -67,7 +75,7 @@ def _obey(repo: Repo, order: str, subject: dict[str, Any]) -> list[str]:
         case "restore":
             _restore(repo, subject["out"])
         case "push":
-            return _push(repo, subject["objects"], Patience(*subject["patience_s"]))
+            return _push(repo, subject["objects"], Patience(*subject["patience_s"]), say)
         case _:
             raise ValueError(f"unknown order: {order}")
     return []
@@ -130,7 +138,7 @@ def _links(repo: Repo) -> list[Link]:
     return list(repo.cache.local.cache_types)
 
 
-def _local(store: HashFileDB) -> LocalStore:
+def _local(store: LocalHashFileDB) -> LocalStore:
     local = LocalStore(Path(store.path), is_shared=store._dir_mode & 0o2000 != 0)
     local.root.mkdir(parents=True, exist_ok=True)
     return local
@@ -139,7 +147,7 @@ def _local(store: HashFileDB) -> LocalStore:
 # The remote -----------------------------------------------------------------------------------------------------------
 
 
-def _push(repo: Repo, objects: Mapping[str, int], patience: Patience) -> list[str]:
+def _push(repo: Repo, objects: Mapping[str, int], patience: Patience, say: Say) -> list[str]:
     """Have every object on the remote, proven; returns those that it lacked. ReleaseError."""
     name = repo.config["core"].get("remote")
     settings = repo.config["remote"].get(name, {})
@@ -148,13 +156,15 @@ def _push(repo: Repo, objects: Mapping[str, int], patience: Patience) -> list[st
     try:
         remote = repo.cloud.get_remote(command="push")
         if remote.fs.protocol != "local":
-            return ServerRemote(remote.odb, patience, secrets).send(_cache(repo), objects)
+            place = hashlib.sha256(where.encode()).hexdigest()[:16]
+            record = Path(repo.root_dir, ".synthmill", "proven", f"{place}.json")
+            return ServerRemote(remote.odb, patience, say, record, secrets).send(_cache(repo), objects)
         # DVC would make the folder, on whatever lies below a mount point that is not mounted.
         if not Path(remote.path).is_dir():
             raise ReleaseError("it is not there (moved, or not mounted?)", where=where, hint="Bring it back.")
         return local_remote.send(_cache(repo), _local(remote.odb), objects)
     except Refused as refused:
-        words = f"{refused.reason.words} (asked to {refused.step})"
+        words = f"{refused.reason.words}, {refused.step}"
         raise ReleaseError(words, where=where, hint=refused.reason.advice) from refused
     except SynthmillError:
         raise
