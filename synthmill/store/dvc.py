@@ -55,6 +55,8 @@ class Dvc:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._child is not None:
+            if error is not None:  # it may be at an order still
+                self._child.kill()
             self._child.communicate()  # closes its input: no more orders
         self._words.close()
 
@@ -86,7 +88,7 @@ class Dvc:
             return self._ask("push", {"objects": tree.objects(), "patience_s": [FIRST_PATIENCE_S, PATIENCE_S]})
         except ReleaseError as error:
             step = f"Then run `synthmill release {dataset}` to go on: nothing is generated again."
-            hint = f"Nothing was released. {error.hint} {step}"
+            hint = f"Nothing was released. {error.hint.removeprefix('Nothing was released. ')} {step}"
             raise ReleaseError(error.what, where=error.where, hint=hint) from error
 
     def _ask(self, order: str, subject: Mapping[str, object]) -> list[str]:
