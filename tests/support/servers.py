@@ -59,7 +59,7 @@ def _wait_for(port: int) -> None:
 class Proxy:
     """Passes requests on to a server. `fault` is asked before each (its number from 1, method, path) and may name what becomes of it.
 
-    "503": refused with that status. "reset": the connection is closed. "half": so it is after half of the body has come. "hang": no
+    a status such as "503": refused with it. "reset": the connection is closed. "half": so it is after half of the body has come. "hang": no
     answer. "alter": one byte of what is put is another one by then.
     """
 
@@ -140,8 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body(half=fault == "half")
         if fault == "half":
             self._reset()
-        elif fault == "503":
-            self._answer(503, [], b"")
+        elif fault.isdigit():
+            self._answer(int(fault), [], b"")
         else:
             if fault == "alter" and body:
                 body = bytes([body[0] ^ 1]) + body[1:]
