@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from integration.test_release import ONE, assert_clean, blank, git, quiet, request_of, run_dvc, workspace
+from s3fs import S3FileSystem
 from support import servers
 from support.servers import KEY, SECRET, Proxy, every_third, free_port
 
 from synthmill.errors import ReleaseError
-from synthmill.store.objects import read_tree
+from synthmill.store.objects import hash_bytes, read_tree
 from synthmill.store.release_steps import release
 
 __all__ = ["blank", "workspace"]  # fixtures
@@ -28,19 +29,33 @@ def s3_server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("s3")
     (folder / "bucket").mkdir()
     with servers.s3(folder) as port:
-        yield port, folder / "bucket"
+        yield port
 
 
 @pytest.fixture
-def s3(s3_server, workspace):
-    """A proxy before the server, and the empty bucket; the workspace's remote is behind the proxy."""
-    port, bucket = s3_server
-    shutil.rmtree(bucket)
-    bucket.mkdir()
-    with Proxy(port) as proxy:
-        keys = {"access_key_id": KEY, "secret_access_key": SECRET, "connect_timeout": "1", "read_timeout": "1"}
-        use(workspace.root, "s3://bucket/store", {"endpointurl": proxy.url(), "region": "us-east-1"}, keys)
-        yield proxy, bucket
+def s3(s3_server, workspace, tmp_path):
+    """A proxy before the server; the workspace's remote is an empty folder of the bucket, behind the proxy."""
+    with Proxy(s3_server) as proxy:
+        keys = {"access_key_id": KEY, "secret_access_key": SECRET, "connect_timeout": "1", "read_timeout": "3"}
+        url = f"s3://bucket/{tmp_path.name}"
+        use(workspace.root, url, {"endpointurl": proxy.url(), "region": "us-east-1"}, keys)
+        yield proxy, Objects(s3_server, f"bucket/{tmp_path.name}/files/md5")
+
+
+class Objects:
+    """The store as any S3 client sees it."""
+
+    def __init__(self, port: int, place: str) -> None:
+        endpoint = f"http://127.0.0.1:{port}"
+        self._files = S3FileSystem(key=KEY, secret=SECRET, endpoint_url=endpoint, use_listings_cache=False)
+        self._place = place
+
+    def put(self, name: str, content: bytes) -> None:
+        self._files.pipe_file(f"{self._place}/{name[:2]}/{name[2:]}", content)
+
+    def hashes(self) -> dict[str, str]:
+        found = self._files.find(self._place)
+        return {"".join(path.split("/")[-2:]): hash_bytes(self._files.cat_file(path)) for path in found}
 
 
 @pytest.fixture
@@ -103,21 +118,19 @@ def test_a_release_to_s3_is_pulled_by_a_clone_and_the_next_sends_only_what_is_ne
 
 
 def test_a_remote_that_fails_every_third_request_gets_everything(s3, workspace):
-    proxy, bucket = s3
+    proxy, objects = s3
     proxy.fault = every_third
     request = request_of(workspace)
     release(workspace, request, quiet)
     assert {fault for *_, fault in proxy.requests} == {"", "503", "reset", "half"}
-    assert {path.parent.name + path.name for path in bucket.rglob("files/md5/*/*")} == {
-        *read_tree(request.candidate).objects()
-    }
+    assert objects.hashes() == named(request)
 
 
 def test_a_server_that_dies_half_way_is_named_and_the_next_run_sends_only_the_rest(s3, workspace, impatient):
     proxy, _ = s3
     proxy.fault = servers.dies_after(2)
     lines: list[str] = []
-    with pytest.raises(ReleaseError, match=r"DVC remote away \(s3://bucket/store\): .*as objects were sent") as caught:
+    with pytest.raises(ReleaseError, match=r"DVC remote away \(s3://bucket/\S+\): .*as objects were sent") as caught:
         release(workspace, request_of(workspace), lines.append)
     assert "`synthmill release tiny` to go on" in caught.value.hint
     assert any("are tried again in 0.5 s" in line for line in lines)
@@ -163,18 +176,18 @@ def test_a_remote_that_refuses_is_named_with_the_reason_and_without_secrets(
 
 
 def test_objects_of_the_right_size_and_other_bytes_are_sent_anew(s3, workspace):
-    proxy, bucket = s3
+    proxy, objects = s3
     request = request_of(workspace)
     tree = read_tree(request.candidate)
     for name in (tree.files["README.md"], tree.address):
-        path = bucket / "store/files/md5" / name[:2] / name[2:]
-        path.parent.mkdir(parents=True)
-        path.write_bytes(bytes(tree.objects()[name]))
+        objects.put(name, bytes(tree.objects()[name]))
     release(workspace, request, quiet)
     assert len(proxy.puts()) == len(tree.objects())
-    for name in tree.objects():
-        path = bucket / "store/files/md5" / name[:2] / name[2:]
-        assert read_tree(path.parent).files[path.name] == name.removesuffix(".dir")
+    assert objects.hashes() == named(request)
+
+
+def named(request) -> dict[str, str]:
+    return {name: name.removesuffix(".dir") for name in read_tree(request.candidate).objects()}
 
 
 def test_webdav_is_read_back_once_and_bytes_altered_on_their_way_are_no_release(webdav, workspace, tmp_path):

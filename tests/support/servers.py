@@ -20,10 +20,13 @@ _START_S = 20.0
 
 @contextlib.contextmanager
 def rclone(kind: str, folder: Path, *options: str, before: Sequence[str] = ()) -> Iterator[int]:
-    """`rclone serve KIND` of a folder; yields its port. `before` is a command that starts it."""
+    """`rclone serve KIND` of a folder; yields its port. `before` is a command that starts it.
+
+    Do not change the folder behind its back: it remembers folders, and with `--dir-cache-time 0s` it hung under concurrent puts.
+    """
     port = free_port()
     program = Path(sys.executable).with_name("rclone")
-    settings = ["--config", "", "--dir-cache-time", "0s", "--addr", f"127.0.0.1:{port}", *options]
+    settings = ["--config", "", "--addr", f"127.0.0.1:{port}", *options]
     command = [*before, str(program), "serve", kind, str(folder), *settings]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
