@@ -3,8 +3,10 @@
     python -m bench.release                              2,000 files, 800 MB
     python -m bench.release --files 10000 --size-mb 4000
 
-Both start DVC once or twice, link the work tree to the cache, and push to a folder on the same disk. Ours also hashes what it finds in
-the remote, and flushes everything to the disk, which DVC does not. The copy that places the files is in neither.
+    python -m bench.release --beside                     the remote outside the workspace, where it gets files of its own
+
+Both start DVC once or twice, link the work tree to the cache, and push to a folder on the same disk, inside the workspace. Ours also
+hashes what it finds in the remote, and flushes everything to the disk, which DVC does not. The copy that places the files is in neither.
 """
 
 from __future__ import annotations
@@ -36,13 +38,14 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--size-mb", type=int, default=800)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--beside", action="store_true", help="the remote outside the workspace")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; default: the temporary folder")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=asked.folder) as place:
         refuse_small_disk(Path(place), asked.size_mb * 10**6)
         source = Path(place, "candidate")
         make_files(source, asked.files, asked.size_mb * 10**6)
-        pairs = [measure(Path(place, str(turn)), source) for turn in range(asked.turns)]
+        pairs = [measure(Path(place, str(turn)), source, is_beside=asked.beside) for turn in range(asked.turns)]
     for ours_s, plain_s in pairs:
         print(f"ours {ours_s:6.2f} s   dvc add and push {plain_s:6.2f} s   ratio {ours_s / plain_s:.2f}")
     ratio = statistics.median(ours_s / plain_s for ours_s, plain_s in pairs)
@@ -64,20 +67,21 @@ def make_files(folder: Path, files: int, size_bytes: int) -> None:
         name.write_bytes(noise.bytes(size_bytes // files))
 
 
-def measure(place: Path, source: Path) -> tuple[float, float]:
+def measure(place: Path, source: Path, *, is_beside: bool) -> tuple[float, float]:
     """Seconds of ours and of plain DVC; what they made is removed."""
     seconds = []
     for run in (run_ours, run_plain):
-        place.mkdir()
+        remote = place / "remote" if is_beside else place / "ws" / "remote"
+        remote.mkdir(parents=True)
         os.sync()
-        seconds.append(run(place, source))
+        seconds.append(run(place / "ws", remote, source))
         shutil.rmtree(place)
     return seconds[0], seconds[1]
 
 
-def run_ours(place: Path, source: Path) -> float:
+def run_ours(place: Path, remote: Path, source: Path) -> float:
     """From `release: dvc commit` to `release: git commit`."""
-    workspace = create(place / "ws")
+    workspace = create(place, remote=remote)
     recipe = workspace.root / "recipes" / "many.yaml"
     recipe.write_text("format: 1\ndataset: many\n")
     identity = Identity("schema", "code", "plan")
@@ -90,12 +94,11 @@ def run_ours(place: Path, source: Path) -> float:
     return times["release: git commit"] - times["release: dvc commit"]
 
 
-def run_plain(place: Path, source: Path) -> float:
-    (place / "remote").mkdir()
+def run_plain(place: Path, remote: Path, source: Path) -> float:
     shutil.copytree(source, place / "many")
     subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
     dvc(place, "init", "--quiet")
-    dvc(place, "remote", "add", "--default", "storage", str(place / "remote"))
+    dvc(place, "remote", "add", "--default", "storage", str(remote))
     for name, value in SETTINGS.items():
         dvc(place, "config", name, value)
     dvc(place, "config", "--local", "core.site_cache_dir", str(place / ".dvc/tmp/site"))

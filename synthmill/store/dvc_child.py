@@ -162,7 +162,8 @@ def _push(repo: Repo, objects: Mapping[str, int], patience: Patience, say: Say) 
         # DVC would make the folder, on whatever lies below a mount point that is not mounted.
         if not Path(remote.path).is_dir():
             raise ReleaseError("it is not there (moved, or not mounted?)", where=where, hint="Bring it back.")
-        return local_remote.send(_cache(repo), _local(remote.odb), objects)
+        is_inside = Path(remote.path).resolve().is_relative_to(Path(repo.root_dir).resolve())
+        return local_remote.send(_cache(repo), _local(remote.odb), objects, may_share=is_inside)
     except Refused as refused:
         words = f"{refused.reason.words}, {refused.step}"
         raise ReleaseError(words, where=where, hint=refused.reason.advice) from refused

@@ -233,8 +233,20 @@ def test_a_release_takes_its_size_once_beside_the_remote(workspace):
     files = [path for part in ("datasets", ".dvc/cache") for path in (workspace.root / part).rglob("*")]
     blocks = {path.stat().st_ino: path.stat().st_blocks * 512 for path in files if path.is_file()}
     assert size <= sum(blocks.values()) <= 1.1 * size
-    kept = {path.stat().st_ino for path in (workspace.root / "remote").rglob("*") if path.is_file()}
-    assert not kept & blocks.keys(), "a remote that shares its files is lost with them"
+    assert inodes(workspace.root / "remote") <= blocks.keys(), "inside the workspace a remote is no second copy"
+
+
+def test_a_remote_outside_the_workspace_has_files_of_its_own(workspace, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    use(workspace.root, str(outside), {}, {})
+    release(workspace, request_of(workspace), quiet)
+    assert inodes(outside)
+    assert not inodes(outside) & inodes(workspace.root / ".dvc/cache")
+
+
+def inodes(folder: Path) -> set[int]:
+    return {path.stat().st_ino for path in folder.rglob("*") if path.is_file() and path.suffix != ".dir"}
 
 
 def test_what_dvc_says_and_does_after_a_release_is_nothing(workspace):
