@@ -199,7 +199,12 @@ class Candidate:
     @property
     def waits(self) -> bool:
         """It is complete, and neither released nor placed."""
-        return self.is_complete and not self._settled.exists()
+        return self.is_complete and not self.settled
+
+    @property
+    def settled(self) -> str:
+        """How it left quarantine; "" while it waits."""
+        return str(json.loads(self._settled.read_bytes())["how"]) if self._settled.exists() else ""
 
     @property
     def _settled(self) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from synthmill import ad_hoc, review, stages, tracing, upkeep
+from synthmill import ad_hoc, release_command, review, stages, tracing, upkeep
 from synthmill.errors import Interrupted, SynthmillError
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 app.add_typer(review.commands)
 app.add_typer(ad_hoc.commands)
+app.add_typer(release_command.commands)
 app.add_typer(stages.commands)
 app.add_typer(tracing.commands)
 app.add_typer(upkeep.commands)

@@ -101,6 +101,13 @@ def _publish(
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 
+def identity_of(candidate: Candidate) -> Identity:
+    """What the version of its release is decided by."""
+    schema = candidate.manifest().schema_.model_dump(mode="json")
+    plan = candidate.plan
+    return Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint)
+
+
 def _dependencies(root: Path, recipe: Recipe) -> Iterator[str]:
     """The files of the sources that DVC can hash: those in the workspace, relative to it."""
     for uri in recipe.uris:
@@ -120,9 +127,8 @@ def _is_tracked(root: Path, path: str) -> bool:
 def _request(
     workspace: Workspace, recipe: Path, recipe_sha256: str, candidate: Candidate, outcome: Outcome
 ) -> ReleaseRequest:
-    plan, manifest = candidate.plan, candidate.manifest()
+    plan = candidate.plan
     recipe_path = relative(workspace, recipe)
-    schema = manifest.schema_.model_dump(mode="json")
     told = plan.model_copy(update={"children": tuple(child.plan for child in candidate.children)})  # with their rows
     return ReleaseRequest(
         dataset=plan.recipe.dataset,
@@ -132,7 +138,7 @@ def _request(
         candidate=candidate.folder,
         metrics=make_metrics(plan.rows, outcome.scores, lineage(plan), outcome.children, provenance(told)),
         plots=make_plots(candidate.measured()),
-        identity=Identity(schema=fingerprint("schema", schema), code=plan.identity, plan=plan.fingerprint),
+        identity=identity_of(candidate),
         run_id=uuid4().hex,
         run={
             "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -72,6 +72,11 @@ class Waiting:
 
 def waiting(workspace: Workspace) -> list[Waiting]:
     """Every candidate that waits, by dataset, the latest first."""
+    return [entry for entry in described(workspace) if entry.candidate.waits]
+
+
+def described(workspace: Workspace) -> list[Waiting]:
+    """Every complete candidate in state, those that were placed or released too, by dataset, the latest first."""
     found = [entry for root in (workspace.state / "candidates").glob("*") for entry in _read(workspace, root.name)]
     by_age = sorted(found, key=lambda entry: entry.since, reverse=True)
     return sorted(by_age, key=lambda entry: entry.dataset)
@@ -96,7 +101,20 @@ def approve(
 
     InputError where recipe or source have changed since, or the candidate's files; all errors of a release.
     """
-    started, override = time.monotonic(), one_line(reason)
+    return publish_chosen(workspace, chosen, one_line(reason), reporter, should_stop, to_release=to_release)
+
+
+def publish_chosen(
+    workspace: Workspace,
+    chosen: Waiting,
+    override: str | None,
+    reporter: Reporter,
+    should_stop: ShouldStop,
+    *,
+    to_release: bool,
+) -> Outcome:
+    """The same with a reason or without one; GateMissed where a gate blocks and there is none."""
+    started = time.monotonic()
     with _alone(workspace, chosen):
         recipe = workspace.root / chosen.origin.recipe
         relative(workspace, recipe)
@@ -107,7 +125,7 @@ def approve(
 
         def judge() -> Outcome:
             outcome = judge_candidate(workspace, chosen.candidate, recipe, override)
-            if outcome.override is None:
+            if override is not None and outcome.override is None:
                 reporter.say("approve: no gate blocks, so there is nothing to override, and none is recorded")
             hold_gates(outcome)
             return outcome
@@ -134,7 +152,7 @@ def _alone(workspace: Workspace, chosen: Waiting) -> Iterator[None]:
 
 
 def _read(workspace: Workspace, plan: str) -> Iterator[Waiting]:
-    """Nothing where the folder holds no candidate that waits, or one that another version of Synthmill described."""
+    """Nothing where the folder holds no complete candidate, or one that another version of Synthmill described."""
     state = State(workspace.state)
     path = state.candidate(plan) / "origin.json"
     if not path.is_file():
@@ -144,5 +162,5 @@ def _read(workspace: Workspace, plan: str) -> Iterator[Waiting]:
     except ValidationError:
         return
     candidate = Candidate(origin.plan, state)
-    if candidate.waits:
+    if candidate.is_complete:
         yield Waiting(candidate, origin, candidate.scores())

@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,13 @@ from types import TracebackType
 from typing import IO, Any, Literal
 
 from synthmill.errors import Interrupted, ReleaseError, StorageError
-from synthmill.store.lock import ShouldStop
+from synthmill.store.lock import Progress, ShouldStop
+from synthmill.store.objects import Tree
 
 _POLL_S = 1.0  # how often `should_stop` is asked
 Side = Literal["cache", "remote"]
+# How long a remote that fails is asked again: one that never answered, and one that did.
+FIRST_PATIENCE_S, PATIENCE_S = 15.0, 300.0
 SITE_CACHE = Path(".dvc", "tmp", "site")  # DVC's default is shared by all users of the machine, and holds pickles
 
 
@@ -56,9 +59,11 @@ class Dvc:
     """
 
     root: Path
-    lock_fd: int | None  # None where nothing of the workspace is changed
+    lock_fd: int | None
     should_stop: ShouldStop = lambda: False
+    progress: Progress = lambda line: None
     _child: subprocess.Popen[str] | None = field(default=None, init=False)
+    _unread: bytes = field(default=b"", init=False)
     _words: IO[str] = field(default_factory=_temporary_file, init=False)  # the child's stderr
 
     def __enter__(self) -> Dvc:
@@ -68,6 +73,8 @@ class Dvc:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._child is not None:
+            if error is not None:  # it may be at an order still
+                self._child.kill()
             self._child.communicate()  # closes its input: no more orders
         self._words.close()
 
@@ -78,21 +85,29 @@ class Dvc:
         if child.returncode != 0:
             raise self._error("init")
 
-    def commit(self, stage: str) -> None:
-        """Record what lies in the stage's out, although no `dvc repro` ran it, in the cache and in dvc.lock."""
-        self._ask("commit", stage)
+    def commit(self, stage: str, out: str, tree: Tree) -> list[str]:
+        """Record the stage's out, which is to hold `tree`, in the cache and in dvc.lock, although no `dvc repro` ran it.
 
-    def relink(self, out: str) -> None:
-        """Replace the second copy, which `commit` leaves, by links to the cache."""
-        self._ask("relink", out)
+        The files that hold other bytes are returned; then nothing is recorded.
+        """
+        return self._ask("commit", {"stage": stage, "out": out, **_files(tree)})
+
+    def relink(self, out: str, tree: Tree) -> None:
+        """Have the files of the out share their bytes with the cache; whatever they held, they are `tree` afterwards."""
+        self._ask("relink", {"out": out, **_files(tree)})
 
     def restore(self, out: str) -> None:
         """Bring back what dvc.lock records, from the cache or else from the remote."""
-        self._ask("restore", out)
+        self._ask("restore", {"out": out})
 
-    def push(self, stage: str) -> None:
-        """Upload the stage's out to the default remote."""
-        self._ask("push", stage)
+    def push(self, dataset: str, tree: Tree) -> list[str]:
+        """Have every object of the tree on the default remote, proven byte for byte; returns those that it lacked."""
+        try:
+            return self._ask("push", {"objects": tree.objects(), "patience_s": [FIRST_PATIENCE_S, PATIENCE_S]})
+        except ReleaseError as error:
+            step = f"Then run `synthmill release {dataset}` to go on: nothing is generated again."
+            hint = f"Nothing was released. {error.hint.removeprefix('Nothing was released. ')} {step}"
+            raise ReleaseError(error.what, where=error.where, hint=hint) from error
 
     def export(self, address: str, to: Path) -> None:
         """Copy the folder of that content address to `to`, each file whole, from the cache or else from the remote of today."""
@@ -102,18 +117,14 @@ class Dvc:
         """Bring these objects from the default remote into the cache; names of those that the remote does not hold whole."""
         return self._ask("fetch", list(objects))
 
-    def lacks(self, store: Literal["cache", "remote"], objects: Mapping[str, int]) -> list[str]:
-        """Names of the objects (name -> size in bytes) that the store does not hold whole; damaged ones are removed."""
-        return self._ask(f"inspect {store}", dict(objects))
-
     def survey(self, side: Side, names: Sequence[str], *, by_bytes: bool = True) -> list[Found | None]:
         """Each object as it lies there, hashed by bytes; None for one that is missing."""
-        found = self._query(f"survey {side} {'bytes' if by_bytes else 'sizes'}", list(names))
+        found = self._ask(f"survey {'bytes' if by_bytes else 'sizes'} {side}", list(names))
         return [None if entry is None else Found(**entry) for entry in found]
 
     def read(self, side: Side, names: Sequence[str]) -> list[str | None]:
         """The text of each object; None for one that is missing or damaged."""
-        return [None if text is None else str(text) for text in self._query(f"read {side}", list(names))]
+        return [None if text is None else str(text) for text in self._ask(f"read {side}", list(names))]
 
     def copy(self, source: Side, target: Side, names: Sequence[str]) -> list[str]:
         """Put whole objects in place of missing or damaged ones; returns those that the source does not hold whole."""
@@ -125,38 +136,51 @@ class Dvc:
 
     def place(self, side: Side) -> str:
         """Where the store lies: a folder, or a path in a bucket."""
-        return self._ask(f"place {side}", [])[0]
+        return str(self._ask(f"place {side}", [])[0])
 
     def contents(self, side: Side) -> dict[str, Stored]:
         """Every object of the store by name."""
-        return {str(name): Stored(*rest) for name, *rest in self._query(f"contents {side}", [])}
+        return {str(name): Stored(*rest) for name, *rest in self._ask(f"contents {side}", [])}
 
-    def _ask(self, order: str, subject: object) -> list[str]:
-        return [str(name) for name in self._query(order, subject)]
-
-    def _query(self, order: str, subject: object) -> list[Any]:
+    def _ask(self, order: str, subject: object) -> list[Any]:
         if self._child is None:
             self._child = self._start("-m", "synthmill.store.dvc_child")
         assert self._child.stdin is not None
-        assert self._child.stdout is not None
         with suppress(BrokenPipeError):  # it died between two orders; the missing answer tells
             self._child.stdin.write(json.dumps([order, subject]) + "\n")
             self._child.stdin.flush()
-        while not select.select([self._child.stdout], [], [], _POLL_S)[0]:
-            if self.should_stop():
-                self._child.kill()
-                break
-        answer = self._child.stdout.readline()
-        if not answer:
-            self._child.wait()
-            if self.should_stop():
-                raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
-            raise self._error(order)
-        found: list[Any] = json.loads(answer)
-        return found
+        while "said" in (answer := self._read(order)):
+            self.progress(f"release: dvc {order}: {answer['said'][0]}")
+        if "refused" in answer:
+            what, where, hint = answer["refused"]
+            raise ReleaseError(what, where=where, hint=hint)
+        return answer["done"]
+
+    def _read(self, order: str) -> dict[str, list[Any]]:
+        """The next line of the child; it is killed once we should stop."""
+        assert self._child is not None
+        assert self._child.stdout is not None
+        channel = self._child.stdout.fileno()
+        while b"\n" not in self._unread:
+            if not select.select([channel], [], [], _POLL_S)[0]:
+                if self.should_stop():
+                    self._child.kill()
+            elif piece := os.read(channel, 65_536):
+                self._unread += piece
+            else:
+                self._child.wait()
+                if self.should_stop():
+                    raise Interrupted(f"stopped in `dvc {order}`", hint="run again: the release goes on from there")
+                raise self._error(order)
+        line, _, self._unread = self._unread.partition(b"\n")
+        answer: dict[str, list[Any]] = json.loads(line)
+        return answer
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         site = {"DVC_SITE_CACHE_DIR": str(self.root / SITE_CACHE), "DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1"}
+        site["AWS_MAX_ATTEMPTS"] = (
+            "1"  # s3fs tries each request five times and we try again: 25 would be an hour of silence
+        )
         return subprocess.Popen(
             [sys.executable, "-P", *arguments],  # -P: a folder named `dvc` in the workspace must not shadow the package
             cwd=self.root,
@@ -170,11 +194,17 @@ class Dvc:
 
     def _error(self, order: str) -> ReleaseError:
         self._words.seek(0)
+        words = [line for line in self._words.read().splitlines() if line.strip()] or ["the process was killed"]
+        reason = words[-1].partition(": ")[2] or words[-1]  # without the name of the Python exception
         return ReleaseError(
-            f"`dvc {order}` failed: {_last_words(self._words.read())}",
+            f"`dvc {order}` failed: {reason}",
             where=str(self.root),
             hint="Nothing was released. Mend what it names and run again: the release goes on from there.",
         )
+
+
+def _files(tree: Tree) -> dict[str, object]:
+    return {"files": dict(tree.files), "sizes": dict(tree.sizes)}
 
 
 def get(url: str, path: str, rev: str, out: Path, *, scratch: Path) -> None:

@@ -1,34 +1,47 @@
 """A child process that does what DVC is asked for, one order after the other; the only module that imports DVC.
 
-    python -m synthmill.store.dvc_child  < ["commit", "digits"]\n["push", "digits"]\n...  > []\n[]\n...
+    python -m synthmill.store.dvc_child  < ["push", {...}]\n["restore", {...}]\n  > {"said": [...]}\n{"done": [...]}\n{"refused": [...]}
+
+DVC says where cache and remote are and how to speak to them, and writes dvc.lock; the bytes we move ourselves (cache.py,
+local_remote.py, dvc_remote.py), because DVC reads each several times, flushes none to the disk, and believes: a read-only file in the
+cache is not hashed again, and a remote that has a folder's `.dir` object is taken to have all of its files.
 
     python -m synthmill.store.dvc_child get URL PATH REV OUT    copies a folder of another repository, in which nothing is ordered
 
-An order that fails ends the process with a traceback, whose last line is the reason.
-
-`inspect` exists because DVC believes: a read-only file in the cache is not hashed again, and a remote that has a folder's
-`.dir` object is taken to have all of its files (`dvc push` then says "Everything is up to date"). So we look: every object is
-there with its size and, on a local disk, with its MD5, and is flushed to the disk, which DVC never does. An object that does
-not match its name serves nobody and is removed; with anything amiss the `.dir` object goes too, so that the next push looks
-at every file.
+An order that fails for a reason that nobody foresaw ends the process with a traceback, whose last line is the reason.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dvc.repo import Repo
 from dvc.repo.open_repo import clean_repos
+from dvc.rwlock import rwlock
+from dvc.stage import PipelineStage
 from dvc_data.hashfile.db import HashFileDB
+from dvc_data.hashfile.db.local import LocalHashFileDB
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.meta import Meta
 
-from synthmill.store import dvc_stores
-from synthmill.store.objects import hash_file
+from synthmill.errors import ReleaseError, SynthmillError
+from synthmill.store import dvc_stores, local_remote
+from synthmill.store.cache import Link, LocalStore, fill, link_out
+from synthmill.store.dvc_remote import Patience, Refused, ServerRemote
+from synthmill.store.objects import Tree
+from synthmill.store.reasons import reason_of, without_user
+
+Say = Callable[[str], None]
+
+_SECRET = re.compile(r"key|secret|token|password|auth|connection_string|sas")
 
 
 def main() -> None:
@@ -39,7 +52,7 @@ def main() -> None:
     with _answers() as answers, Repo() as repo:
         for line in sys.stdin:
             order, subject = json.loads(line)
-            print(json.dumps(_obey(repo, order, subject)), file=answers, flush=True)
+            _tell(answers, _answer(repo, order, subject, lambda words: _tell(answers, {"said": [words]})))
 
 
 def _answers() -> IO[str]:
@@ -49,33 +62,151 @@ def _answers() -> IO[str]:
     return channel
 
 
-def _obey(repo: Repo, order: str, subject: str | dict[str, int] | list[str]) -> Sequence[object]:
-    match order, subject:
-        case "commit", str(stage):
-            repo.commit(stage, force=True)
-        case "relink", str(out):
-            repo.checkout(targets=[out], relink=True)
-        case "restore", str(out):
-            repo.pull(targets=[out], force=True)
-        case "push", str(stage):
-            repo.push(targets=[stage])
-        case "export", [str(address), str(to)]:
-            _export(repo, address, Path(to))
-        case "fetch", list(names):
-            return dvc_stores.fetch(_open_remote(repo), repo.cache.local, names)
-        case "inspect cache", dict(objects):
-            return find_lacking(repo.cache.local, objects)
-        case "inspect remote", dict(objects):
-            return find_lacking(_open_remote(repo), objects)
-        case str(), list(names):
-            return dvc_stores.obey(order.split(), names, lambda side: _store(repo, side))
-        case _:
-            raise ValueError(f"unknown order: {order}")
+def _tell(answers: IO[str], words: Mapping[str, Sequence[object]]) -> None:
+    answers.write(json.dumps(words) + "\n")  # one call, for threads tell too
+    answers.flush()
+
+
+def _answer(repo: Repo, order: str, subject: Any, say: Say) -> dict[str, Sequence[object]]:
+    try:
+        return {"done": _obey(repo, order, subject, say)}
+    except SynthmillError as error:
+        return {"refused": [error.what, error.where, error.hint]}
+
+
+def _obey(repo: Repo, order: str, subject: Any, say: Say) -> Sequence[object]:
+    match order:
+        case "commit":
+            return _commit(repo, subject["stage"], subject["out"], Tree(subject["files"], subject["sizes"]))
+        case "relink":
+            _relink(repo, subject["out"], Tree(subject["files"], subject["sizes"]))
+        case "restore":
+            _restore(repo, subject["out"])
+        case "push":
+            return _push(repo, subject["objects"], Patience(*subject["patience_s"]), say)
+        case _:  # about objects, by name
+            with _remote_errors(repo):
+                return dvc_stores.obey(order.split(), subject, lambda side: _store(repo, side))
     return []
 
 
+# The cache ------------------------------------------------------------------------------------------------------------
+
+
+def _commit(repo: Repo, stage_name: str, out_path: str, tree: Tree) -> list[str]:
+    """Fill the cache and write the stage's entry in dvc.lock; or nothing, and the files that do not hold the tree's bytes."""
+    folder = Path(repo.root_dir, out_path)
+    _refuse_ignored(repo, folder, tree)
+    with repo.lock:
+        [stage] = repo.stage.collect(stage_name)
+        read, write = [dep.fs_path for dep in stage.deps], [out.fs_path for out in stage.outs]
+        is_hard = repo.config["core"].get("hardlink_lock", False)
+        with rwlock(repo.tmp_dir, repo.fs, "synthmill dvc commit", read, write, is_hard):
+            if damaged := fill(_cache(repo), folder, tree, _links(repo)):
+                return damaged
+            _write_entry(repo, stage, folder, tree)
+    return []
+
+
+def _write_entry(repo: Repo, stage: PipelineStage, folder: Path, tree: Tree) -> None:
+    stage.save_deps()
+    for out in stage.outs:
+        if Path(out.fs_path) == folder:
+            out.ignore()
+            out.hash_info = HashInfo("md5", tree.address)
+            out.meta = Meta(size=sum(tree.sizes.values()), nfiles=len(tree.files), isdir=True)
+            out.files = None
+        else:  # small, and in git itself
+            out.save()
+    stage.dump(update_pipeline=False)
+    with Path(repo.root_dir, "dvc.lock").open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _relink(repo: Repo, out_path: str, tree: Tree) -> None:
+    """Link the work tree to the cache, and tell DVC what it holds, so that `dvc status` need not read it all."""
+    folder = Path(repo.root_dir, out_path)
+    link_out(_cache(repo), folder, tree, _links(repo))
+    known = ((str(folder / path), HashInfo("md5", name), None) for path, name in tree.files.items())
+    repo.state.save_many(known, repo.fs)
+    repo.state.save_link(str(folder), repo.fs)
+
+
+def _refuse_ignored(repo: Repo, folder: Path, tree: Tree) -> None:
+    seen = {Path(top, name) for top, _, names in repo.dvcignore.walk(repo.fs, str(folder)) for name in names}
+    if hidden := sorted(path for path in tree.files if folder / path not in seen):
+        what = f".dvcignore hides {len(hidden)} of the dataset's {len(tree.files)} files, {hidden[0]} for one"
+        raise ReleaseError(what, where=str(folder), hint="Mend .dvcignore and run again: a release is whole.")
+
+
+def _cache(repo: Repo) -> LocalStore:
+    return _local(repo.cache.local)
+
+
+def _links(repo: Repo) -> list[Link]:
+    return list(repo.cache.local.cache_types)
+
+
+def _local(store: LocalHashFileDB) -> LocalStore:
+    local = LocalStore(Path(store.path), is_shared=store._dir_mode & 0o2000 != 0)
+    local.root.mkdir(parents=True, exist_ok=True)
+    return local
+
+
+# The remote -----------------------------------------------------------------------------------------------------------
+
+
+def _push(repo: Repo, objects: Mapping[str, int], patience: Patience, say: Say) -> list[str]:
+    """Have every object on the remote, proven; returns those that it lacked. ReleaseError."""
+    with _remote_errors(repo):
+        store = _store(repo, "remote")
+        if isinstance(store, LocalHashFileDB):
+            return local_remote.send(_cache(repo), _local(store), objects)
+        place = hashlib.sha256(_name_remote(repo).encode()).hexdigest()[:16]
+        record = Path(repo.root_dir, ".synthmill", "proven", f"{place}.json")
+        return ServerRemote(store, patience, say, record, _secrets(repo)).send(_cache(repo), objects)
+
+
 def _store(repo: Repo, side: str) -> HashFileDB:
-    return repo.cache.local if side == "cache" else _open_remote(repo)
+    if side == "cache":
+        cache: HashFileDB = repo.cache.local
+        return cache
+    remote = repo.cloud.get_remote(command="push")
+    # DVC would make the folder, on whatever lies below a mount point that is not mounted.
+    if remote.fs.protocol == "local" and not Path(remote.path).is_dir():
+        where = _name_remote(repo)
+        raise ReleaseError("it is not there (moved, or not mounted?)", where=where, hint="Bring it back.")
+    odb: HashFileDB = remote.odb
+    return odb
+
+
+@contextmanager
+def _remote_errors(repo: Repo) -> Iterator[None]:
+    """What DVC or any client says, in one line without secrets: the remote, the reason, what to do."""
+    try:
+        yield
+    except Refused as refused:
+        words = f"{refused.reason.words}, {refused.step}"
+        raise ReleaseError(words, where=_name_remote(repo), hint=refused.reason.advice) from refused
+    except SynthmillError:
+        raise
+    except Exception as error:
+        reason = reason_of(error, _secrets(repo))
+        raise ReleaseError(reason.words, where=_name_remote(repo), hint=reason.advice) from error
+
+
+def _name_remote(repo: Repo) -> str:
+    name = repo.config["core"].get("remote")
+    return f"DVC remote {name} ({without_user(str(_settings(repo).get('url', '')))})"
+
+
+def _secrets(repo: Repo) -> list[str]:
+    settings = _settings(repo).items()
+    return [value for key, value in settings if _SECRET.search(key) and isinstance(value, str) and value]
+
+
+def _settings(repo: Repo) -> dict[str, object]:
+    return dict(repo.config["remote"].get(repo.config["core"].get("remote"), {}))
 
 
 def _get(url: str, path: str, rev: str, out: str) -> None:
@@ -85,80 +216,14 @@ def _get(url: str, path: str, rev: str, out: str) -> None:
         clean_repos()  # DVC clones a URL into a temporary folder
 
 
-def _open_remote(repo: Repo) -> HashFileDB:
-    remote = repo.cloud.get_remote(command="push")
-    # DVC would make the folder, on whatever lies below a mount point that is not mounted.
-    if remote.fs.protocol == "local" and not Path(remote.path).is_dir():
-        raise FileNotFoundError(f"the DVC remote {remote.path} is not there (moved, or not mounted?)")
-    odb: HashFileDB = remote.odb
-    return odb
-
-
-def find_lacking(store: HashFileDB, objects: dict[str, int]) -> list[str]:
-    """Names of objects that are missing or damaged; damaged ones, and then the folder's listing, are removed."""
-    is_local = store.fs.protocol == "local"
-    lacking = []
-    for name, size in objects.items():
-        path = store.oid_to_path(name)
-        try:
-            found = store.fs.info(path)["size"]
-        except FileNotFoundError:
-            lacking.append(name)
-            continue
-        if found != size or (is_local and not _is_whole(Path(path), name)):
-            store.fs.remove(path)
-            lacking.append(name)
-    for listing in (name for name in objects if lacking and name.endswith(".dir") and name not in lacking):
-        store.fs.remove(store.oid_to_path(listing))
-        lacking.append(listing)
-    return lacking
-
-
-def _export(repo: Repo, address: str, to: Path) -> None:
-    """Without `repo.switch`, which would read the remote's address from the old commit, where it may be another."""
-    listing = to / ".listing"
-    to.mkdir(parents=True)
-    remotes: list[HashFileDB] = []
-    _bring(repo, remotes, {listing: address})
-    entries = json.loads(listing.read_bytes())
-    listing.unlink()
-    wanted = {(to / entry["relpath"]).resolve(): entry["md5"] for entry in entries}
-    if outside := [path for path in wanted if not path.is_relative_to(to.resolve())]:
-        raise ValueError(f"the folder's listing names a path outside of it: {outside[0]}")
-    _bring(repo, remotes, wanted)
-
-
-def _bring(repo: Repo, remotes: list[HashFileDB], wanted: dict[Path, str]) -> None:
-    """Copy objects (place -> name), those that the cache has whole from there; `remotes` keeps the one that was opened."""
-    missing = {path: name for path, name in wanted.items() if not _copy(repo.cache.local, name, path)}
-    if not missing:
-        return
-    if not remotes:
-        remotes.append(_open_remote(repo))
-    with ThreadPoolExecutor(remotes[0].fs.jobs) as threads:
-        is_whole = threads.map(lambda path: _copy(remotes[0], missing[path], path), missing)
-    lacking = [path.name for path, found in zip(missing, is_whole, strict=True) if not found]
-    if lacking:
-        what = f"{len(lacking)} of {len(wanted)} objects are missing or damaged on the DVC remote"
-        raise FileNotFoundError(f"{what}, one of them {lacking[0]}")
-
-
-def _copy(store: HashFileDB, name: str, path: Path) -> bool:
-    """Copy one object; False where the store lacks it, or holds other bytes under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _restore(repo: Repo, out: str) -> None:
     try:
-        store.fs.get_file(store.oid_to_path(name), str(path))
-    except FileNotFoundError:
-        return False
-    return hash_file(path) == name.removesuffix(".dir")
-
-
-def _is_whole(path: Path, name: str) -> bool:
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    return hash_file(path) == name.removesuffix(".dir")
+        repo.pull(targets=[out], force=True)
+    except Exception as error:  # of DVC or any client
+        reason = reason_of(error)
+        raise ReleaseError(
+            f"the released files do not come back: {reason.words}", where=out, hint=reason.advice
+        ) from error
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A store is the cache or a remote. DVC believes the names of objects; nothing her
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,9 @@ from uuid import uuid4
 
 from dvc_data.hashfile.db import HashFileDB, get_index
 
+from synthmill.errors import ReleaseError
+from synthmill.store.objects import hash_file
+
 _BLOCK_BYTES = 1 << 20
 _AT_ONCE = 4
 _MODE = 0o644
@@ -26,19 +30,72 @@ _NAME = re.compile(r"[0-9a-f]{32}(\.dir)?")
 def obey(order: Sequence[str], names: Sequence[str], store: Callable[[str], HashFileDB]) -> Sequence[object]:
     """The answer to an order in words; `store` opens the cache or the remote."""
     match order:
-        case ["survey", side, "bytes" | "sizes" as how]:
-            return survey(store(side), names, by_bytes=how == "bytes")
-        case ["read", side]:
-            return read(store(side), names)
+        case ["fetch"]:
+            return fetch(store("remote"), store("cache"), names)
+        case ["export"]:
+            return export(store, names[0], Path(names[1]))
         case ["copy", source, target]:
             return copy(store(source), store(target), names)
         case ["remove", side]:
             return remove(store(side), names)
-        case ["place", side]:
-            return [store(side).path]
-        case ["contents", side]:
-            return contents(store(side))
+        case [*question, side]:
+            return _tell(question, names, store(side))
     raise ValueError(f"unknown order: {' '.join(order)}")
+
+
+def _tell(question: Sequence[str], names: Sequence[str], store: HashFileDB) -> Sequence[object]:
+    match question:
+        case ["survey", "bytes" | "sizes" as how]:
+            return survey(store, names, by_bytes=how == "bytes")
+        case ["read"]:
+            return read(store, names)
+        case ["place"]:
+            return [store.path]
+        case ["contents"]:
+            return contents(store)
+    raise ValueError(f"unknown question: {' '.join(question)}")
+
+
+def export(store: Callable[[str], HashFileDB], address: str, to: Path) -> list[str]:
+    """Copy the folder of that address to `to`, from the cache or else the remote of today.
+
+    `repo.switch` would read the remote's address from the old commit, where it may be another.
+    """
+    listing = to / ".listing"
+    to.mkdir(parents=True)
+    _bring(store, {listing: address})
+    entries = json.loads(listing.read_bytes())
+    listing.unlink()
+    wanted = {(to / entry["relpath"]).resolve(): entry["md5"] for entry in entries}
+    if outside := [path for path in wanted if not path.is_relative_to(to.resolve())]:
+        raise ValueError(f"the folder's listing names a path outside of it: {outside[0]}")
+    _bring(store, wanted)
+    return []
+
+
+def _bring(store: Callable[[str], HashFileDB], wanted: dict[Path, str]) -> None:
+    """Copy objects (place -> name), those that the cache has whole from there."""
+    cache = store("cache")
+    missing = {path: name for path, name in wanted.items() if not _copy_out(cache, name, path)}
+    if not missing:
+        return
+    remote = store("remote")
+    with ThreadPoolExecutor(remote.fs.jobs) as threads:
+        is_whole = threads.map(lambda path: _copy_out(remote, missing[path], path), missing)
+    lacking = [path.name for path, found in zip(missing, is_whole, strict=True) if not found]
+    if lacking:
+        what = f"{len(lacking)} of {len(wanted)} objects are missing or damaged on the DVC remote"
+        raise ReleaseError(f"{what}, one of them {lacking[0]}", hint="Another clone's cache may have them.")
+
+
+def _copy_out(store: HashFileDB, name: str, path: Path) -> bool:
+    """Copy one object; False where the store lacks it, or holds other bytes under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        store.fs.get_file(store.oid_to_path(name), str(path))
+    except FileNotFoundError:
+        return False
+    return hash_file(path) == name.removesuffix(".dir")
 
 
 def survey(store: HashFileDB, names: Sequence[str], *, by_bytes: bool) -> list[dict[str, object] | None]:

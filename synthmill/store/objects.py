@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_THREADS = max(4, os.cpu_count() or 1)  # they read, hash and copy, all of which leaves the interpreter free
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +52,18 @@ def listing_of(files: Mapping[str, str]) -> bytes:
 def read_tree(folder: Path) -> Tree:
     """Hash every file under `folder`; empty where there is no folder."""
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    files = {name: hash_file(path) for name, path in paths.items()}
+    files = dict(zip(paths, in_threads(hash_file, paths.values()), strict=True))
     return Tree(files, {name: path.stat().st_size for name, path in paths.items()})
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """The results in the order of the items. The first that raises ends it, and what has not begun is not done."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        try:
+            return list(pool.map(work, items))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def hash_bytes(content: bytes) -> str:

@@ -237,34 +237,25 @@ class _Steps:
 
     def _record(self, tree: Tree, source: Path) -> None:
         """Put the placed bytes in DVC's cache and dvc.lock, and link the work tree to them."""
-        dataset, out = self.request.dataset, self.root / self.request.stage.out
+        dataset, out = self.request.dataset, self.request.stage.out
         for is_second_try in (False, True):
             self.progress("release: dvc commit")
-            self.dvc.commit(dataset)
-            self.progress("release: dvc relink")
-            self.dvc.relink(self.request.stage.out)
-            recorded = read_address(read_text(self.root / "dvc.lock"), dataset)
-            if recorded == tree.address == read_tree(out).address:
+            damaged = self.dvc.commit(dataset, out, tree)
+            if not damaged:
+                self.progress("release: dvc relink")
+                self.dvc.relink(out, tree)
                 return
-            if not is_second_try:  # DVC trusts a damaged file in its cache, and has linked it in
-                self.dvc.lacks("cache", tree.objects())
-                if source != out:
-                    put_folder(source, out)
+            if not is_second_try and source != self.root / out:
+                put_folder(source, self.root / out)
         raise ReleaseError(
-            "DVC recorded other bytes than were placed", where=str(out), hint="Check the disk and run again."
+            f"{len(damaged)} files are not as they were placed",
+            where=str(self.root / out / damaged[0]),
+            hint="Check the disk and run again.",
         )
 
     def _upload(self, tree: Tree) -> None:
-        """See that the remote holds every object, and not only that DVC believes so."""
-        if not self.dvc.lacks("remote", tree.objects()):
-            return
-        self.dvc.push(self.request.dataset)
-        if lacking := self.dvc.lacks("remote", tree.objects()):
-            raise ReleaseError(
-                f"{len(lacking)} of {len(tree.objects())} objects are missing or damaged on the DVC remote after the push",
-                where=lacking[0],
-                hint="Nothing was released. Check the remote and run again: only what is missing is sent.",
-            )
+        """See that the remote holds every object, byte for byte, and not only that DVC believes so."""
+        self.dvc.push(self.request.dataset, tree)
 
     def _contents(self, base: str, tag: str) -> dict[str, bytes]:
         """Our paths as they are to be committed; shared files are those of `base` (HEAD, or "" for the index) with our stage."""

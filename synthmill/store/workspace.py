@@ -69,7 +69,7 @@ class Workspace:
         with hold(self.root, progress, should_stop) as descriptor:
             git = Git(self.root, descriptor, self.settings.author)
             git.drop_stale_locks()
-            with Dvc(self.root, descriptor, should_stop) as dvc:
+            with Dvc(self.root, descriptor, should_stop, progress) as dvc:
                 yield git, dvc
 
 
