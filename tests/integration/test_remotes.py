@@ -151,7 +151,7 @@ def test_a_server_that_dies_half_way_is_named_and_the_next_run_sends_only_the_re
         (("config.local", SECRET, "another-secret-altogether"), "", "refuses the credentials (403)"),
         (("config", "s3://bucket/", "s3://none/"), "", "the bucket or folder is not there"),
         (("config", "endpointurl = ", "endpointurl = http://127.0.0.1:{free}/ #"), "", "cannot be reached"),
-        (("config.local", "read_timeout = 3", "read_timeout = 0.5"), "hang", "does not answer"),
+        (("config.local", "read_timeout = 3", "read_timeout = 1"), "hang", "does not answer"),
         (None, "507", "its disk is full"),
         (None, "503", "the server fails (503)"),
     ],
