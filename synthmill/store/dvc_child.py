@@ -161,7 +161,8 @@ def _push(repo: Repo, objects: Mapping[str, int], patience: Patience, say: Say) 
     with _remote_errors(repo):
         store = _store(repo, "remote")
         if isinstance(store, LocalHashFileDB):
-            return local_remote.send(_cache(repo), _local(store), objects)
+            is_inside = Path(store.path).resolve().is_relative_to(Path(repo.root_dir).resolve())
+            return local_remote.send(_cache(repo), _local(store), objects, may_share=is_inside)
         place = hashlib.sha256(_name_remote(repo).encode()).hexdigest()[:16]
         record = Path(repo.root_dir, ".synthmill", "proven", f"{place}.json")
         return ServerRemote(store, patience, say, record, _secrets(repo)).send(_cache(repo), objects)
