@@ -95,6 +95,8 @@ def drop_dead_rwlock_entries(dvc_tmp: Path) -> None:
 def _is_living_dvc(pid: int) -> bool:
     try:
         command = psutil.Process(pid).cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return bool(psutil.pid_exists(pid))  # somebody else's process: believe it
+    except psutil.NoSuchProcess:  # or a zombie, which holds nothing any more
+        return False
+    except psutil.AccessDenied:
+        return True  # somebody else's process: believe it
     return any("dvc" in word for word in command)
