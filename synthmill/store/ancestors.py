@@ -15,6 +15,7 @@ from synthmill.errors import RunError
 from synthmill.plan import Ancestor, FindAncestor, ModelPlan, Plan
 from synthmill.store.git import Git
 from synthmill.store.models import read_model
+from synthmill.store.references import usable
 from synthmill.store.shared import Shared, open_shared
 from synthmill.store.state import State
 from synthmill.store.versions import read_releases
@@ -45,7 +46,7 @@ def lineage(plan: Plan) -> dict[str, object]:
 
 
 def ancestors(workspace: Workspace, dataset: str) -> FindAncestor:
-    """Look through the releases of `dataset`, the latest first.
+    """Look through the releases of `dataset` that are not yanked, the latest first.
 
     One that was fitted on the same rows is this model itself, and has its ancestor. A model or source that state no longer holds, here or
     where other machines see it, is none to go on from: that fit starts anew, and its release says so.
@@ -88,7 +89,8 @@ def read_ancestor(
 def next_ancestors(git: Git) -> list[Ancestor]:
     """What the next warm start of each dataset and kin goes on from, and what that went on from: for these alone state has to be kept."""
     found: dict[tuple[str, str], Link] = {}
-    for release in read_releases(git):  # the last one of a kin counts
+    names = {release.dataset for release in read_releases(git)}
+    for release in (release for name in sorted(names) for release in usable(git, name)):  # the last one of a kin counts
         models = release.metrics.get("models")
         for kin, entry in models.items() if isinstance(models, Mapping) else ():
             with suppress(ValidationError):
@@ -99,7 +101,7 @@ def next_ancestors(git: Git) -> list[Ancestor]:
 
 def _links(git: Git, dataset: str, kin: str) -> Iterator[Link]:
     """Of one kin; what cannot be read is left out: a person can make a tag too."""
-    for release in reversed(read_releases(git, dataset)):
+    for release in reversed(usable(git, dataset)):
         models = release.metrics.get("models")
         entry = models.get(kin) if isinstance(models, Mapping) else None
         try:

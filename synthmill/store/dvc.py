@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ _POLL_S = 1.0  # how often `should_stop` is asked
 Side = Literal["cache", "remote"]
 # How long a remote that fails is asked again: one that never answered, and one that did.
 FIRST_PATIENCE_S, PATIENCE_S = 15.0, 300.0
+_KILLED = {-signal.SIGBUS: "the disk is full"}  # SQLite, on which DVC's notes are, maps a file that then cannot grow
 SITE_CACHE = Path(".dvc", "tmp", "site")  # DVC's default is shared by all users of the machine, and holds pickles
 
 
@@ -194,10 +196,9 @@ class Dvc:
 
     def _error(self, order: str) -> ReleaseError:
         self._words.seek(0)
-        words = [line for line in self._words.read().splitlines() if line.strip()] or ["the process was killed"]
-        reason = words[-1].partition(": ")[2] or words[-1]  # without the name of the Python exception
+        code = (self._child.poll() if self._child else 0) or 0
         return ReleaseError(
-            f"`dvc {order}` failed: {reason}",
+            f"`dvc {order}` failed: {_KILLED.get(code) or _last_words(self._words.read())}",
             where=str(self.root),
             hint="Nothing was released. Mend what it names and run again: the release goes on from there.",
         )

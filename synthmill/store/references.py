@@ -66,6 +66,21 @@ def yanked(git: Git, dataset: str) -> dict[Version, str]:
     return dict(read_stage_tags(git, dataset).get(dataset, NO_TAGS).yanked)
 
 
+def usable(git: Git, dataset: str) -> list[Release]:
+    """The releases that are neither yanked nor purged, by version: what later ones are compared with and go on from."""
+    gone = yanked(git, dataset)  # a tombstone is a yank to GTO and to us
+    return [release for release in read_releases(git, dataset) if release.version not in gone]
+
+
+def latest_beside(git: Git, dataset: str, plan: str) -> Release | None:
+    """What a candidate of `plan` is judged against: the latest usable release of another plan.
+
+    So a second run of a released plan is judged as its first was.
+    """
+    others = [found for found in usable(git, dataset) if found.identity is None or found.identity.plan != plan]
+    return others[-1] if others else None
+
+
 def find_stages(tags: StageTags, releases: Iterable[Release]) -> dict[str, Version]:
     """The same as `stages_of`, of tags and releases that are read already."""
     versions = {release.commit: release.version for release in releases}  # ascending: the last of a commit counts

@@ -24,6 +24,7 @@ from synthmill.store.git import Git
 from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree, read_tree
 from synthmill.store.placement import ANY, ReleaseRequest, put, put_figures, read_text, refuse_conflicts
+from synthmill.store.references import latest_beside, yanked
 from synthmill.store.runs import runs_file, with_run
 from synthmill.store.stage import Stage, read_address, read_entry, say_the_same, write_entry, write_stage
 from synthmill.store.tombstones import read_tombstones
@@ -137,15 +138,19 @@ class _Steps:
         last = self._last()
         if last is None or last.identity is None or last.identity.plan != self.request.identity.plan:
             return None
-        tombstone = read_tombstones(self.git, last.dataset).get(last.tag)
-        if tombstone is not None:
+        if tombstone := read_tombstones(self.git, last.dataset).get(last.tag):
             self.progress(f"release: {tombstone}; this is a new version")
-        return last if tombstone is None else None
+            return None
+        if reason := yanked(self.git, last.dataset).get(last.version):
+            self.progress(f"note: {last.tag}, which has these rows, is yanked: {reason}")
+        return last
 
     def refuse_superseded(self) -> None:
         """SupersededError where the candidate was judged against another release than the latest."""
-        last, previous = self._last(), self.request.previous
-        if previous != ANY and (str(last.version) if last else None) != previous:
+        if self.request.previous == ANY:
+            return
+        last = latest_beside(self.git, self.request.dataset, self.request.identity.plan)
+        if (str(last.version) if last else None) != self.request.previous:
             raise SupersededError(f"{last.tag if last else 'no release'} is the latest now", where=self.request.dataset)
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""Releases on a disk that loses power at a chosen step: what was never synced is gone, and what was announced is there."""
+"""Releases on a disk that loses power at a chosen step, or is full: what was announced is there, and the next run goes on."""
 
 import os
 import shutil
@@ -8,6 +8,7 @@ import pytest
 from support.power import is_possible, mounted
 from support.releases import assert_clean, git, kill_at, quiet, request_of
 
+from synthmill.errors import SynthmillError
 from synthmill.store.objects import hash_file, read_tree
 from synthmill.store.release_steps import release
 from synthmill.store.workspace import create
@@ -48,5 +49,30 @@ def test_power_loss_at_a_step_is_healed_and_takes_nothing_that_was_announced(pri
         assert (done.release.tag, git(workspace.root, "tag")) == ("tiny@v1.0.0", "tiny@v1.0.0")
         assert int(git(workspace.root, "rev-list", "--count", "HEAD")) == commits + 1
         assert read_tree(done.path).files == wanted.files
+        assert_clean(workspace.root)
+        git(workspace.root, "fsck", "--strict")
+
+
+def test_a_disk_that_is_full_at_each_step_is_told_and_the_release_goes_on_with_more_room(pristine):
+    folder, workspace, request = pristine
+    shutil.copyfile(folder / "pristine", folder / "image")
+    with mounted(folder / "disk", folder / "image") as disk:
+        wanted = read_tree(request.candidate)
+        lines, told = [], []
+        for kilobytes in range(0, 4096, 40):
+            disk.leave_free(kilobytes)
+            lines.append("start")
+            try:
+                done = release(workspace, request, lines.append)
+            except SynthmillError as error:
+                told.append((lines[-1], str(error)))
+                continue
+            break
+        assert len({line for line, _ in told}) >= 3, told
+        for line, words in told:
+            assert "full" in words or "No space left" in words, (line, words)
+        assert (done.release.tag, git(workspace.root, "tag")) == ("tiny@v1.0.0", "tiny@v1.0.0")
+        assert read_tree(done.path).files == wanted.files
+        (disk.folder / "ballast").unlink()
         assert_clean(workspace.root)
         git(workspace.root, "fsck", "--strict")

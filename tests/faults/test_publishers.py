@@ -28,6 +28,7 @@ from support.releases import (
 from synthmill.errors import ReleaseError, SupersededError, WorkspaceError
 from synthmill.store.objects import read_tree
 from synthmill.store.release_steps import place, release
+from synthmill.store.stage_steps import yank
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,19 @@ def test_a_release_judged_against_another_one_is_not_made(fleet):
     with pytest.raises(SupersededError, match=r"tiny@v1.0.0 is the latest"):
         release(other, late, quiet)
     assert release(other, replace(late, previous="v1.0.0"), quiet).release.tag == "tiny@v1.0.1"
+
+
+def test_a_yanked_release_is_not_what_the_next_one_is_judged_against(fleet):
+    one, _ = fleet.clones
+    for number in (1, 2):
+        release(one, request_of(one, identity=plan(number), rows=number), quiet)
+    yank(one, "tiny@v1.0.1", "ages are off", quiet)
+    lines = []
+    again = release(one, request_of(one, identity=plan(2), rows=2), lines.append)
+    assert (again.release.tag, again.is_new) == ("tiny@v1.0.1", False)
+    assert "note: tiny@v1.0.1, which has these rows, is yanked: ages are off" in lines
+    next_one = replace(request_of(one, identity=plan(3), rows=5), previous="v1.0.0")
+    assert release(one, next_one, quiet).release.tag == "tiny@v1.0.2"
 
 
 # What lies in a clone that others have left behind

@@ -95,6 +95,18 @@ def test_missed_gate_keeps_the_candidate_and_says_why(workspace):
     assert git_status(workspace) == status
 
 
+def test_more_rows_change_no_file_of_the_rows_that_were_there(workspace):
+    files = {}
+    for rows in (250, 400):
+        recipe = write_recipe(
+            workspace, "grows", jobs=f"[{{generator: table/noise, rows: {rows}}}]", release="{rows_per_file: 100}"
+        )
+        data = Path(json.loads(good(workspace, "run", recipe, "--inline", "--json").out)["path"]) / "data"
+        files[rows] = [path.read_bytes() for path in sorted(data.glob("*.parquet"))]
+    assert (len(files[250]), len(files[400])) == (3, 4)
+    assert files[250][:2] == files[400][:2]
+
+
 # A dry run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_the_same_plan_again_is_a_new_version(workspace):
     emptied = dvc(workspace.root, "pull")
     assert emptied.returncode == 0, emptied.stderr
     lines: list[str] = []
-    again = make_candidate(workspace, rows=5, plan="p2", card="one card\n")
+    again = replace(make_candidate(workspace, rows=5, plan="p2", card="one card\n"), previous=None)
     done = release(workspace, again, lines.append)
     assert (done.release.tag, done.is_new) == ("tiny@v1.0.2", True)
     assert any(

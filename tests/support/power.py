@@ -1,15 +1,17 @@
-"""A disk that loses power: ext4 in a file. What was never synced is in the kernel's memory, and not in a copy of the file."""
+"""A disk that loses power, or is full: ext4 in a file. What was never synced is in the kernel's memory, and not in a copy of the file."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _SIZE = "64M"
+_BLOCK = 64 * 1024
 _OPTIONS = "loop,commit=300"  # ext4 would flush its journal every 5 s
 
 
@@ -28,6 +30,15 @@ class Disk:
         left.replace(self.image)
         _call("mount", "-o", _OPTIONS, self.image, self.folder)
 
+    def leave_free(self, kilobytes: int) -> None:
+        """Fill the disk but for so much."""
+        ballast = self.folder / "ballast"
+        ballast.unlink(missing_ok=True)
+        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+            while True:  # the file system's own books take room too, so nobody can tell how much there is
+                file.write(bytes(_BLOCK))
+        os.truncate(ballast, ballast.stat().st_size - kilobytes * 1024)
+
 
 @contextmanager
 def mounted(folder: Path, image: Path) -> Iterator[Disk]:
@@ -35,7 +46,7 @@ def mounted(folder: Path, image: Path) -> Iterator[Disk]:
     folder.mkdir(parents=True, exist_ok=True)
     if not image.exists():
         _call("truncate", "--size", _SIZE, image)
-        _call("mkfs.ext4", "-q", "-F", image)
+        _call("mkfs.ext4", "-q", "-F", "-m", "0", image)
     _call("mount", "-o", _OPTIONS, image, folder)
     try:
         yield Disk(image, folder)
