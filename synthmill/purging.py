@@ -50,6 +50,11 @@ def purge(
         for plan in plans if is_meant else ():
             stack.enter_context(locked(state.lock(f"plan-{plan}"), f"a run works on this plan ({plan[:12]})"))
         found = plan_purge(workspace.root, git, dvc, releases, _in_state(state, git, dvc, releases, plans))
+        if uri := workspace.settings.uri:
+            left = ", ".join(f"candidates/{plan}" for plan in plans)
+            reporter.say(
+                f"note: what machines share at {uri} stays, models and shards too: remove {left} there yourself"
+            )
         if not is_meant:
             return found, []
         tombstones = bury(git, found, because, user_name())
