@@ -95,6 +95,8 @@ def learn_of_releases(workspace: Workspace, recipe: str, progress: Progress) -> 
     WorkspaceError where the git remote has another recipe than this clone was made from. A remote that does not answer is a note: the
     work may take hours, and it is needed at the end alone.
     """
+    if find_upstream(Git(workspace.root)) is None:
+        return
     with workspace.lock(progress) as (git, _):
         upstream, head = find_upstream(git), git.head()
         if upstream is None or head is None:

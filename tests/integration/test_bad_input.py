@@ -400,9 +400,9 @@ def test_release_without_its_remote_is_finished_by_the_next_run(workspace, is_fi
     aside.rename(remote)
     assert done.code == 1
     message, step = done.err[done.err.index("error: ") :].splitlines()
-    reason = f"the DVC remote {remote} is not there (moved, or not mounted?)"
-    assert message == f"error: {workspace}: `dvc inspect remote` failed: {reason}"
-    assert step == "  Nothing was released. Mend what it names and run again: the release goes on from there."
+    assert message == f"error: DVC remote storage ({remote}): it is not there (moved, or not mounted?)"
+    again = f"Then run `synthmill release {name}` to go on: nothing is generated again."
+    assert step == f"  Nothing was released. Bring it back. {again}"
     assert good(workspace, "releases", name).out == ""
     again = json.loads(good(workspace, "run", recipe, "--inline", "--release", "--json").out)
     assert (again["version"], again["is_new"]) == ("v1.0.0", True)
