@@ -53,6 +53,11 @@ def test_a_classifier_of_real_digits_reads_the_labels_that_were_asked_for(worksp
     read = classifier.predict(pixels / 255 * 16)
     assert np.mean(read == asked) >= 0.9
     assert min(np.mean(read[asked == label] == label) for label in range(10)) >= 0.8
+    within = [
+        np.var(pixels[asked == label] / 255 * 16, 0).mean() / np.var(real.data[real.target == label], 0).mean()
+        for label in range(10)
+    ]
+    assert min(within) > 0.6  # of the variance of real digits of a label: none has collapsed
 
 
 def test_a_fresh_workspace_needs_nothing_but_its_own_files(workspace):
