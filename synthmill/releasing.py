@@ -42,13 +42,13 @@ def choose_for_release(workspace: Workspace, dataset: str, plan: str | None) -> 
     if not found:
         what = f"no candidate of {dataset!r} is in state" + (f" whose plan begins with {plan}" if plan and own else "")
         known = f"its plans are {', '.join(entry.plan[:12] for entry in own)}" if own else _run_hint(workspace, dataset)
-        raise InputError(what, where="NAME" if not own else "--plan", hint=known)
+        raise InputError(what, where=dataset if not own else "--plan", hint=known)
     left = [entry for entry in found if entry.candidate.settled in ("", "placed")] or _last(workspace, found, plan)
     passed = [entry for entry in left if entry.scored.override or not entry.scored.blocked]
     if not left:
         raise InputError(
             f"every candidate of {dataset} is released, and later than the last release none is",
-            where="NAME",
+            where=dataset,
             hint=_run_hint(workspace, dataset),
         )
     if not passed:
@@ -57,7 +57,7 @@ def choose_for_release(workspace: Workspace, dataset: str, plan: str | None) -> 
     if len(passed) > 1:
         lines = [f"{entry.plan[:12]}  {entry.candidate.plan.rows:,} rows, since {entry.since}" for entry in passed]
         hint = "\n  ".join(["name one with --plan; `synthmill drop PLAN` removes one:", *lines])
-        raise InputError(f"{len(passed)} candidates of {dataset} can be released", where="NAME", hint=hint)
+        raise InputError(f"{len(passed)} candidates of {dataset} can be released", where=dataset, hint=hint)
     return passed[0]
 
 

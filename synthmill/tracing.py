@@ -31,7 +31,10 @@ def diff(
     from synthmill.console import reporting
     from synthmill.diff import compare
     from synthmill.diff.words import difference_lines
+    from synthmill.errors import InputError
 
+    if html is not None and not html.absolute().parent.is_dir():
+        raise InputError("there is no such folder", where=str(html.parent), hint="make it first")
     with reporting() as reporter:
         found = compare(then, now, reporter)
     if html is not None:
@@ -60,13 +63,13 @@ def lineage(
     from synthmill.store.references import resolve
     from synthmill.store.workspace import find
 
-    if openlineage is not None and (reverse or (as_json and openlineage == "-")):
-        raise InputError("--openlineage - and --json or --reverse do not go together", hint="leave one of them out")
+    if openlineage == "-" and as_json:
+        raise InputError("--openlineage - and --json do not go together", hint="leave one of them out")
     family = read_family(find(Path.cwd()))
     for note in family.notes:
         typer.echo(f"note: {note}", err=True)
     if reverse:
-        _reverse(family, what, as_json=as_json)
+        _reverse(family, what, openlineage, as_json=as_json)
         return
     found = trace(family, resolve(family.git, what).tag)
     if openlineage is not None:
@@ -78,11 +81,19 @@ def lineage(
     typer.echo(json.dumps(lineage_json(found)) if as_json else "\n".join(tree_lines(found)))
 
 
-def _reverse(family: Family, source: str, *, as_json: bool) -> None:
+def _reverse(family: Family, source: str, openlineage: str | None, *, as_json: bool) -> None:
     from synthmill.lineage.reverse import find_descendants
     from synthmill.lineage.words import descent_json, descent_lines
 
     descent = find_descendants(family, source)
+    if openlineage is not None:
+        from synthmill.lineage.openlineage import events
+        from synthmill.lineage.trace import trace
+
+        told = [line for one in descent.found for line in events(trace(family, one.tag), family)]
+        _write_lines(openlineage, list(dict.fromkeys(told)))
+        if openlineage == "-":
+            return
     if as_json:
         typer.echo(json.dumps(descent_json(descent, family)))
         return

@@ -30,10 +30,10 @@ class Usage:
         return Usage(self.models - other.models, self.sources - other.sources, self.shards - other.shards)
 
     def places(self, state: State) -> Iterator[Path]:
-        """What there is of it."""
+        """Where it lies, be it there or not."""
         found = [state.model(name) for name in self.models] + [state.checkpoint(name) for name in self.models]
         found += [state.source(name) for name in self.sources] + [state.staging(name) for name in self.shards]
-        yield from (path for path in sorted(found) if path.exists())
+        yield from sorted(found)
 
 
 def usage_of(plans: Iterable[Plan]) -> Usage:

@@ -30,7 +30,7 @@ def catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str]) ->
     if not git.is_ancestor(head, tip):
         here, there = (len(git.run("rev-list", f"{one}..{other}").split()) for one, other in ((tip, head), (head, tip)))
         raise ReleaseError(
-            f"the branch has {here} commits that {upstream.remote} lacks, and lacks {there} of its commits",
+            f"the branch has {here} commit(s) that {upstream.remote} lacks, and lacks {there} of its own",
             where=str(root),
             hint="`git pull --rebase`, then run again: the release goes on from there",
         )
@@ -51,7 +51,7 @@ def bring_forward(root: Path, git: Git, old: str, new: str, ours: Collection[str
         raise WorkspaceError(
             f"local changes stand in the way of what the git remote has: {', '.join(conflicts)}",
             where=str(root),
-            hint="commit them, or move them away, and run again",
+            hint="copy your own aside, `git checkout` those files, `git pull`, put your edit in again, and run again",
         )
     for _, will in changes:
         if will.path in SHARED:

@@ -62,7 +62,7 @@ def export(store: Callable[[str], HashFileDB], address: str, to: Path) -> list[s
     `repo.switch` would read the remote's address from the old commit, where it may be another.
     """
     listing = to / ".listing"
-    to.mkdir(parents=True)
+    to.mkdir(parents=True, exist_ok=True)
     _bring(store, {listing: address})
     entries = json.loads(listing.read_bytes())
     listing.unlink()

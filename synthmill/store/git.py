@@ -60,7 +60,7 @@ class Git:
         done = self._start(*arguments, stdin=stdin, env=env, timeout_s=timeout_s)
         if done.returncode != 0:
             words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-            reason = next((line for line in words if line.startswith(("fatal:", "error:"))), words[-1])
+            reason = next((line for line in words if line.startswith(("fatal:", "error:", "remote: "))), words[-1])
             raise ReleaseError(
                 f"git {arguments[0]} failed: {reason}", where=str(self.root), hint="\n  ".join(words[-4:])
             )

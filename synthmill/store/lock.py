@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from synthmill.errors import BusyError, Interrupted
+from synthmill.store.files import storage_errors
 
 Progress = Callable[[str], None]
 ShouldStop = Callable[[], bool]
@@ -31,8 +32,9 @@ def hold(
 ) -> Iterator[int]:
     """Hold the lock of the workspace at `root`; yields the descriptor to hand to children. BusyError after `wait_s`, Interrupted."""
     path = root / ".synthmill" / "locks" / "workspace"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _wait_for(descriptor, path, progress, should_stop, wait_s)
         os.ftruncate(descriptor, 0)

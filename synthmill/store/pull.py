@@ -80,7 +80,7 @@ def _bring(workspace: Workspace, release: Release, address: str, path: Path, pro
     aside = path.with_name(f".tmp-pull-{path.name}")
     with storage_errors(path):
         shutil.rmtree(aside, ignore_errors=True)  # of a killed pull: the lock of this folder is ours
-        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.mkdir(parents=True)
     try:
         progress(f"pull: {release.tag}")
         _export(workspace, release, address, aside)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,9 +85,9 @@ def catch_up_with_remote(workspace: Workspace, dataset: str, progress: Progress)
     with workspace.lock(progress) as (git, _):
         if upstream := find_upstream(git):
             stage = Stage(dataset, "", ())
-            _catch_up(
-                workspace.root, git, upstream, (stage.metric, *stage.plots.values(), runs_file(dataset)), progress
-            )
+            ours = (stage.metric, *stage.plots.values(), runs_file(dataset))
+            with _nothing_is_released(dataset):
+                _catch_up(workspace.root, git, upstream, ours, progress)
 
 
 def learn_of_releases(workspace: Workspace, recipe: str, progress: Progress) -> None:
@@ -133,7 +134,8 @@ class _Steps:
         """Bring this clone up to the git remote, where there is one."""
         if self.upstream is not None:
             ours = (*self.request.figures, runs_file(self.request.dataset))
-            _catch_up(self.root, self.git, self.upstream, ours, self.progress)
+            with _nothing_is_released(self.request.dataset):
+                _catch_up(self.root, self.git, self.upstream, ours, self.progress)
 
     def find(self) -> Release | None:
         """The latest release, if it is of this plan; purged bytes do not come back under their old version."""
@@ -193,8 +195,11 @@ class _Steps:
         self.progress("release: git tag")
         tags = {tag: self.git.make_tag(tag, commit)}
         self.progress("release: git push")
-        if self.upstream and not self.upstream.push(commit, {**self.upstream.unpushed(is_release_tag), **tags}):
-            return None
+        if self.upstream:
+            with _nothing_is_released(self.request.dataset):
+                is_pushed = self.upstream.push(commit, {**self.upstream.unpushed(is_release_tag), **tags})
+            if not is_pushed:
+                return None
         # The index first: a user's commit in between then holds our files too, where it would otherwise undo ours.
         publish_bytes(self.root / runs_file(self.request.dataset), files[runs_file(self.request.dataset)])
         self.git.stage(self._contents("", tag))
@@ -292,7 +297,17 @@ def _as_in_work_tree(path: Path, text: str) -> str:
 
 def _catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str], progress: Progress) -> None:
     if commits := catch_up(root, git, upstream, ours):
-        progress(f"release: caught up with {upstream.remote}, {commits:,} commits")
+        progress(f"release: caught up with {upstream.remote}, {commits:,} commit{'s' if commits > 1 else ''}")
+
+
+@contextmanager
+def _nothing_is_released(dataset: str) -> Iterator[None]:
+    """What a git remote refuses, with what that means and how to go on."""
+    try:
+        yield
+    except ReleaseError as error:
+        hint = f"{error.hint}\n  Nothing was released. Then run `synthmill release {dataset}` to go on: nothing is generated again."
+        raise type(error)(error.what, where=error.where, hint=hint) from error
 
 
 def _refuse_unfinished_work(root: Path, git: Git) -> None:

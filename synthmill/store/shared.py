@@ -26,7 +26,7 @@ from synthmill.plan import JobPlan
 from synthmill.store.bucket import PATIENCE_S, Bucket, open_bucket, patient
 from synthmill.store.files import publish_bytes
 from synthmill.store.models import RECEIPT, ModelReceipt, read_receipt
-from synthmill.store.parcel import Parcel, side_by_side
+from synthmill.store.parcel import LISTING, Parcel, side_by_side
 from synthmill.store.sealed import seal, unseal
 from synthmill.store.sending import Sender
 from synthmill.store.shared_shards import SharedShards, missing
@@ -80,6 +80,20 @@ class Shared:
             self.send(folder)
         else:
             self.bring(folder)
+
+    def forget(self, folders: Iterable[Path]) -> None:
+        """Remove folders of the local state there for good; what others need of them they make again."""
+        if self._bucket is None:
+            return
+        for folder in folders:
+            name = folder.relative_to(self._state.root).as_posix()
+            if name.partition("/")[0] not in (*_PARCELS, "shards"):
+                continue
+            files = sorted(self._bucket.sizes(name), key=lambda file: file != LISTING)  # which says that all is there
+            for file in files:
+                self._bucket.remove(f"{name}/{file}")
+            if files:
+                self._say(f"state: {_words(folder)} removed from {self._bucket.uri}")
 
     def model_receipt(self, fingerprint: str) -> ModelReceipt | None:
         """What a model there says of itself; nothing else is brought in."""

@@ -16,6 +16,7 @@ from synthmill.store.git import Git
 from synthmill.store.lock import Progress
 from synthmill.store.references import find_stages, resolve, split_reference
 from synthmill.store.stage_tags import NO_TAGS, ROLLED_BACK, StageTags, read_stage_tags
+from synthmill.store.tombstones import read_tombstones
 from synthmill.store.upstream import Upstream, find_upstream
 from synthmill.store.versions import Release, Version, parse_version, read_releases
 from synthmill.store.workspace import Workspace
@@ -172,6 +173,8 @@ def _move(
             chosen, message = choose(git, releases, tags)
             before, last = find_stages(tags, releases).get(stage), tags.last_in(stage)
             reason = tags.yanked.get(chosen.version)
+            if tombstone := read_tombstones(git, dataset).get(chosen.tag):
+                raise InputError(str(tombstone), where=chosen.tag, hint="its bytes are gone for good; take another one")
             if last is not None and before == chosen.version:
                 if not is_dry_run:
                     _push_old(git, upstream, chosen.tag, last.tag)

@@ -18,7 +18,7 @@ from synthmill.errors import ReleaseError, StorageError
 from synthmill.store.agreement import disagreements, sizes_of
 from synthmill.store.dvc import Dvc, Found, Side
 from synthmill.store.git import Git
-from synthmill.store.holdings import BOTH, Holding, read_holdings
+from synthmill.store.holdings import BOTH, Holding, address_of, read_holdings
 from synthmill.store.lock import ShouldStop
 from synthmill.store.manifest import NAME as MANIFEST
 from synthmill.store.mending import mend, mend_work_tree
@@ -131,12 +131,18 @@ class _Look:
         return [fault for fault in there if not fault.object or self._is_amiss(fault)]
 
     def left_of(self, purged: Sequence[Release]) -> list[Fault]:
-        """Purges that were killed half-way: the listing goes last."""
+        """Purges that were killed half-way, or of which this clone's cache was not told: the listing goes last.
+
+        The same rows may have been released again: what a release needs is not left over.
+        """
+        gone = {release.tag for release in purged}
+        kept = {address_of(self.git, release) for release in read_releases(self.git) if release.tag not in gone}
         holdings = read_holdings(self.git, self.dvc, purged, self.question.sides)
+        what = "bytes of a purged release are still here; the same `synthmill purge` takes them away"
         return [
-            Fault("git", "wrong", "a purge that was not finished (run it again)", (holding.release.tag,))
+            Fault("git", "wrong", what, (holding.release.tag,))
             for holding in holdings
-            if holding.files is not None
+            if holding.files is not None and holding.address not in kept
         ]
 
     def repaired(self, root: Path, hand: Dvc, findings: Findings) -> Iterator[Fault]:

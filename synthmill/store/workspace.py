@@ -19,7 +19,7 @@ from synthmill.errors import WorkspaceError
 from synthmill.settings import LOCAL, Settings, read_settings
 from synthmill.settings import NAME as SETTINGS
 from synthmill.store.dvc import SITE_CACHE, Dvc
-from synthmill.store.files import publish_bytes
+from synthmill.store.files import publish_bytes, storage_errors
 from synthmill.store.git import Git
 from synthmill.store.lock import Progress, ShouldStop, hold
 
@@ -96,8 +96,10 @@ def create(path: Path, *, remote: Path | None = None) -> Workspace:
     if root.exists() and not root.is_dir():
         raise WorkspaceError("a file is in the way", where=str(path), hint="Name a new folder, or an empty one.")
     storage = (remote or root / "remote").resolve()
-    root.mkdir(parents=True, exist_ok=True)
-    storage.mkdir(parents=True, exist_ok=True)
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+    with storage_errors(storage):
+        storage.mkdir(parents=True, exist_ok=True)
     if not (root / ".git").exists():
         Git(root).run("init", "--quiet", "--initial-branch=main")
     _ignore(root / ".gitignore")

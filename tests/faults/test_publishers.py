@@ -97,7 +97,7 @@ def test_the_slower_one_takes_the_version_after(fleet):
     lines = []
     done = release(other, request_of(other, identity=plan(2, code="c2"), rows=5), lines.append)
     assert done.release.tag == "tiny@v1.1.0"
-    assert lines[0] == "release: caught up with origin, 1 commits"
+    assert lines[0] == "release: caught up with origin, 1 commit"
     assert_whole(fleet, ["tiny@v1.0.0", "tiny@v1.1.0"])
     assert_clean(other.root)
 
@@ -183,7 +183,7 @@ def test_a_branch_with_commits_of_its_own_is_told_to_rebase(fleet):
     one, other = fleet.clones
     release(one, request_of(one), quiet)
     git(other.root, "commit", "--quiet", "--allow-empty", "-m", "Mine")
-    with pytest.raises(ReleaseError, match=r"has 1 commits that origin lacks, and lacks 1 of its") as caught:
+    with pytest.raises(ReleaseError, match=r"has 1 commit.s. that origin lacks, and lacks 1 of its own") as caught:
         release(other, request_of(other, "late"), quiet)
     assert "git pull --rebase" in caught.value.hint
     git(other.root, "pull", "--quiet", "--rebase")

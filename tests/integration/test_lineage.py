@@ -252,6 +252,8 @@ def test_openlineage_events_are_read_back_by_its_library(grown, tmp_path):
         )
         assert "secret" not in json.dumps(event)
         assert event["outputs"][0]["facets"]["version"]["_producer"] == event["producer"]
+    came = good(grown, "lineage", "--reverse", "a@v1.0.0", "--openlineage", "-").out.splitlines()
+    assert {json.loads(line)["run"]["runId"] for line in came} == {event["run"]["runId"] for event in events}
     second, last = events[1:]
     assert second["run"]["runId"] == "12345678-1234-5678-1234-567812345678"
     assert second["outputs"][0]["outputFacets"]["outputStatistics"]["fileCount"] == 7

@@ -137,6 +137,18 @@ def test_the_same_plan_again_is_a_new_version(workspace):
     assert runs == ["v1.0.0", "v1.0.1", "v1.0.2"]
     assert dvc(workspace.root, "status").stdout == "Data and pipelines are up to date.\n"
     assert git(workspace.root, "status", "--short") == ""
+    assert synthmill(workspace.root, "verify").code == 0  # what lies there of v1.0.1 is v1.0.2's
+
+
+def test_what_a_person_may_not_think_of_is_named(workspace):
+    good(workspace.root, "promote", TWO, "prod")
+    good(workspace.root, "pull", TWO)
+    told = good(workspace.root, "purge", TWO, *WHY).err
+    assert f"note: {TWO} is in prod, which then names no bytes: promote another release" in told
+    assert f"pulled/{TWO.replace('@', '-')} is a copy that was pulled" in told
+    good(workspace.root, "purge", TWO, *WHY, "--yes")
+    done = synthmill(workspace.root, "promote", TWO, "dev", "--even-if-yanked")
+    assert (done.code, "was purged on" in done.err) == (2, True), done.err
 
 
 @pytest.mark.parametrize("step", ["folders in state", "objects in the remote", "dvc.lock"])
