@@ -300,6 +300,13 @@ def test_what_a_kill_left_unsent_is_sent_by_the_next_run(folder_bucket, store, t
     assert second.work() == 0
 
 
+def test_what_is_forgotten_is_gone_for_other_machines(bucket, tmp_path):
+    first, second = (Machine(tmp_path / name, bucket) for name in ("first", "second"))
+    made = first.work()
+    first.shared.forget([first.state.staging(stratum.staging) for stratum in first.job.plan.jobs[0].strata])
+    assert second.work() == made
+
+
 def test_nothing_but_models_sources_and_candidates_leaves_as_a_folder(bucket, tmp_path):
     state = State(tmp_path / "state")
     shared = Shared(state, bucket, quiet, never)
