@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,17 +160,24 @@ class Git:
 
     def advance(self, new: str, old: str | None, reason: str) -> bool:
         """Move the branch from `old` to `new`; False where somebody else has moved it meanwhile."""
-        note = self.git_path("synthmill-advance")
-        note.touch()
         try:
-            self.run("update-ref", "-m", f"synthmill: {reason}", "HEAD", new, old or "")
+            with self.moving_refs():
+                self.run("update-ref", "-m", f"synthmill: {reason}", "HEAD", new, old or "")
         except ReleaseError:
             if self.head() != old:
                 return False
             raise
-        finally:
-            note.unlink()
         return True
+
+    @contextmanager
+    def moving_refs(self) -> Iterator[None]:
+        """A note for as long as the block lasts, so that the locks which a kill leaves can be told for ours (`drop_stale_locks`)."""
+        note = self.git_path("synthmill-moving")
+        note.touch()
+        try:
+            yield
+        finally:
+            note.unlink(missing_ok=True)  # of two at once, the first to end takes it
 
     def stage(self, files: Mapping[str, bytes]) -> None:
         """Bring the user's index in line for `files`, and leave everything else in it as it is."""
@@ -238,7 +246,9 @@ class Git:
 
     def set_refs(self, refs: Mapping[str, str]) -> None:
         """Have these refs name these objects, all or none; what they named before is forgotten."""
-        self.run("update-ref", "--stdin", stdin="".join(f"update {ref} {to}\n" for ref, to in refs.items()).encode())
+        lines = "".join(f"update {ref} {to}\n" for ref, to in refs.items())
+        with self.moving_refs():
+            self.run("update-ref", "--stdin", stdin=lines.encode())
 
     def refs(self, folder: str) -> dict[str, str]:
         """The objects that the refs under a folder (`refs/tags`) name, by what the names say below it."""
@@ -246,18 +256,21 @@ class Git:
         return {name.removeprefix(f"{folder}/"): found for name, found in (line.split("\0") for line in lines)}
 
     def _drop_branch_locks(self) -> None:
-        """Where a run died as it moved the branch: a lock made since, and still there when any git would be done, is its own."""
-        note = self.git_path("synthmill-advance")
+        """Where a run died as it moved refs: a lock made since, and still there when any git would be done, is its own."""
+        note = self.git_path("synthmill-moving")
         if not note.exists():
             return
-        for ref in ("HEAD", self.answer("symbolic-ref", "--quiet", "HEAD") or "HEAD"):
-            lock = self.git_path(f"{ref}.lock")
-            if lock.exists() and lock.stat().st_mtime_ns >= note.stat().st_mtime_ns:
-                inode = lock.stat().st_ino
-                time.sleep(_BRANCH_LOCK_S)
-                if lock.exists() and lock.stat().st_ino == inode:
-                    lock.unlink()
-        note.unlink()
+        branch = self.answer("symbolic-ref", "--quiet", "HEAD") or "HEAD"
+        locks = [self.git_path(f"{name}.lock") for name in ("HEAD", branch, "packed-refs")]
+        locks += self.git_path("refs/remotes").rglob("*.lock")
+        since = note.stat().st_mtime_ns
+        found = {lock: lock.stat().st_ino for lock in locks if lock.exists() and lock.stat().st_mtime_ns >= since}
+        if found:
+            time.sleep(_BRANCH_LOCK_S)
+        for lock, inode in found.items():
+            if lock.exists() and lock.stat().st_ino == inode:
+                lock.unlink()
+        note.unlink(missing_ok=True)
 
     def _take_index_lock(self, ours: Path, lock: Path) -> None:
         deadline = time.monotonic() + _INDEX_LOCK_WAIT_S

@@ -37,7 +37,8 @@ class Upstream:
         command = ("fetch", "--quiet", "--no-tags", "--prune", self.remote, *refspecs)
         for attempt in range(attempts):
             try:
-                self.git.run(*command, timeout_s=_TIMEOUT_S)
+                with self.git.moving_refs():
+                    self.git.run(*command, timeout_s=_TIMEOUT_S)
             except ReleaseError:
                 if attempt == attempts - 1:
                     raise
@@ -70,7 +71,8 @@ class Upstream:
         before = self._seen()
         for attempt in range(_ATTEMPTS):
             try:
-                self.git.run("push", "--atomic", "--quiet", self.remote, *refs)
+                with self.git.moving_refs():
+                    self.git.run("push", "--atomic", "--quiet", self.remote, *refs)
             except ReleaseError:
                 self.fetch()
                 if self._holds(commit, tags):

@@ -407,7 +407,9 @@ def test_locks_of_dead_processes_are_cleared_and_those_of_a_user_are_not(workspa
     marker, lock = workspace.root / ".git/synthmill-marker", workspace.root / ".git/index.lock"
     marker.touch()
     os.link(marker, lock)
-    for left in ("synthmill-advance", "HEAD.lock", "refs/heads/main.lock", "refs/tags/tiny@v1.0.0.lock"):
+    (workspace.root / ".git/refs/remotes/origin").mkdir(parents=True)
+    names = ("HEAD", "refs/heads/main", "refs/tags/tiny@v1.0.0", "packed-refs", "refs/remotes/origin/main")
+    for left in ("synthmill-moving", *(f"{name}.lock" for name in names)):
         (workspace.root / ".git" / left).touch()
     release(workspace, request_of(workspace), quiet)
     assert_clean(workspace.root)

@@ -48,6 +48,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(".chaos"))
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    server = options.folder.resolve() / "server"
+    server.write_text('#!/bin/sh\nshift\nexec setsid --wait sh -c "$*"\n')
+    server.chmod(0o755)
+    os.environ.update(GIT_SSH_COMMAND=str(server), GIT_SSH_VARIANT="simple")
     log = options.folder / "kills.jsonl"
     done = len(log.read_text().splitlines()) if log.exists() else 0
     while done < options.kills:
@@ -55,6 +59,8 @@ def main() -> None:
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
         fleet, tags = make_fleet(root, 2), set[str]()
+        for workspace in fleet.clones:  # so that the far end outlives whoever pushes, as a server does
+            git(workspace.root, "remote", "set-url", "origin", f"ssh://host{fleet.origin}")
         for number in range(done, min(done + FRESH_EVERY, options.kills)):
             line = one_kill(fleet, number, random.Random(f"{options.seed}-{number}"), tags)
             with log.open("a") as file:
