@@ -27,6 +27,7 @@ from dvc.repo import Repo
 from dvc.repo.open_repo import clean_repos
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage
+from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.db import HashFileDB
 from dvc_data.hashfile.db.local import LocalHashFileDB
 from dvc_data.hashfile.hash_info import HashInfo
@@ -36,8 +37,11 @@ from synthmill.errors import ReleaseError, SynthmillError
 from synthmill.store import dvc_stores, local_remote
 from synthmill.store.cache import Link, LocalStore, fill, link_out
 from synthmill.store.dvc_remote import Patience, Refused, ServerRemote
+from synthmill.store.files import publish_bytes
 from synthmill.store.objects import Tree
+from synthmill.store.placement import read_text
 from synthmill.store.reasons import reason_of, without_user
+from synthmill.store.stage import write_entry
 
 Say = Callable[[str], None]
 
@@ -118,9 +122,10 @@ def _write_entry(repo: Repo, stage: PipelineStage, folder: Path, tree: Tree) -> 
             out.files = None
         else:  # small, and in git itself
             out.save()
-    stage.dump(update_pipeline=False)
-    with Path(repo.root_dir, "dvc.lock").open("rb") as file:
-        os.fsync(file.fileno())
+    # DVC would write the file in place, and a kill leave half of it, with the entries of others
+    entry = json.loads(json.dumps(to_single_stage_lockfile(stage)))
+    lock = Path(repo.root_dir, "dvc.lock")
+    publish_bytes(lock, write_entry(read_text(lock), stage.name, entry).encode())
 
 
 def _relink(repo: Repo, out_path: str, tree: Tree) -> None:
