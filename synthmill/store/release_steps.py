@@ -8,6 +8,7 @@ killed one left; docs/adr/0002-release-protocol.md says, step by step, what that
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Collection, Iterator
@@ -20,7 +21,7 @@ from synthmill.fingerprint import hash_file
 from synthmill.store.catch_up import catch_up
 from synthmill.store.dvc import Dvc
 from synthmill.store.exchange import put_folder
-from synthmill.store.files import publish_bytes
+from synthmill.store.files import publish_bytes, publish_json
 from synthmill.store.git import Git
 from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree, read_tree
@@ -74,8 +75,9 @@ def release(
             steps.prepare()
             found, is_new = steps.publish()
         if not is_new:
-            steps.bring_back(found)
+            steps.bring_back()
             steps.push_rest()
+        steps.forget_push()
     progress("release: done")
     return Released(found, workspace.root / request.stage.out, is_new)
 
@@ -138,7 +140,12 @@ class _Steps:
                 _catch_up(self.root, self.git, self.upstream, ours, self.progress)
 
     def find(self) -> Release | None:
-        """The latest release, if it is of this plan; purged bytes do not come back under their old version."""
+        """The latest release, if it is of this plan; or the one that this plan was pushed as, if the answer never came.
+
+        Purged bytes do not come back under their old version.
+        """
+        if pushed := self._pushed():
+            return pushed
         last = self._last()
         if last is None or last.identity is None or last.identity.plan != self.request.identity.plan:
             return None
@@ -196,6 +203,7 @@ class _Steps:
         tags = {tag: self.git.make_tag(tag, commit)}
         self.progress("release: git push")
         if self.upstream:
+            publish_json(self._push_note, {"plan": self.request.identity.plan, "tag": tag, "object": tags[tag]})
             with _nothing_is_released(self.request.dataset):
                 is_pushed = self.upstream.push(commit, {**self.upstream.unpushed(is_release_tag), **tags})
             if not is_pushed:
@@ -224,9 +232,29 @@ class _Steps:
     def _last(self) -> Release | None:
         return next(reversed(read_releases(self.git, self.request.dataset)), None)
 
-    def bring_back(self, last: Release) -> None:
-        """The plan is released: see that the work tree holds what was released, not what a second run of the plan made."""
-        assert last.identity is not None, "it is of this plan"
+    @property
+    def _push_note(self) -> Path:
+        """What was about to be pushed: a run that is killed, or loses the answer, is then told from one that goes back to an older plan."""
+        return self.root / ".synthmill" / "pushing" / f"{self.request.dataset}.json"
+
+    def _pushed(self) -> Release | None:
+        """The release of this plan that the remote has taken from us, though others may have released since."""
+        if self.upstream is None or not self._push_note.exists():
+            return None
+        note = json.loads(self._push_note.read_bytes())
+        if note["plan"] != self.request.identity.plan or not self.upstream.has(note["tag"], note["object"]):
+            return None
+        return next(found for found in read_releases(self.git, self.request.dataset) if found.tag == note["tag"])
+
+    def forget_push(self) -> None:
+        """It is known now what became of it."""
+        self._push_note.unlink(missing_ok=True)
+
+    def bring_back(self) -> None:
+        """The plan is released: see that the work tree holds what the latest release does, not what a second run of the plan made."""
+        last = self._last()
+        if last is None or last.identity is None:  # a person has tagged by hand since
+            return
         committed = _text(self.git, last.commit, "dvc.lock")
         entry = read_entry(committed, self.request.dataset)
         figures = self.request.stage.plots

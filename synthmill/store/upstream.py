@@ -61,6 +61,10 @@ class Upstream:
         seen = self.git.refs(_SEEN)
         return {name: tag for name, tag in self.git.refs("refs/tags").items() if is_ours(name) and name not in seen}
 
+    def has(self, name: str, tag: str) -> bool:
+        """Whether the remote had this tag at the last fetch, and not another of its name."""
+        return self.git.refs(_SEEN).get(name) == tag
+
     def push(self, commit: str | None, tags: Mapping[str, str]) -> bool:
         """Have `commit`, where there is one, as the tip of the branch, and the tags (name -> object); False where somebody was faster.
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import stat
 import sys
 from dataclasses import replace
@@ -220,23 +221,37 @@ def test_a_kill_at_a_step_with_a_remote_is_healed_also_when_others_go_on(fleet, 
     assert_clean(one.root)
 
 
-def test_a_push_whose_answer_was_lost_is_one_release(fleet):
-    """The remote takes branch and tag, and the clone dies before it knows."""
+def test_a_push_that_dies_once_it_is_done_is_seen_by_the_same_run(fleet):
     one, _ = fleet.clones
-    request = request_of(one)
     hook = fleet.origin / "hooks/post-receive"
     hook.write_text("#!/bin/sh\nkill -9 $(ps -o ppid= -p $PPID)\n")
     hook.chmod(0o755)
+    assert release(one, request_of(one), quiet).is_new
+    assert_whole(fleet, ["tiny@v1.0.0"])
+
+
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_a_push_whose_answer_was_lost_is_one_release(fleet, is_alone):
+    """The remote takes branch and tag, and the clone dies before it knows; others may release before it comes again."""
+    one, other = fleet.clones
+    request = request_of(one)
+    hook = fleet.origin / "hooks/post-receive"
+    hook.write_text("#!/bin/sh\nkill -9 -$(ps -o pgid= -p $PPID | tr -d ' ')\n")
+    hook.chmod(0o755)
     before = git(one.root, "rev-parse", "HEAD")
     process = start(one, request)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     hook.unlink()
-    assert set(remote_tags(fleet.origin)) == {"tiny@v1.0.0"}
+    tags = ["tiny@v1.0.0"]
+    assert list(remote_tags(fleet.origin)) == tags
+    if not is_alone:
+        tags.append(release(other, request_of(other, identity=plan(2), rows=7), quiet).release.tag)
     done = release(one, replace(request, run_id="again"), quiet)
     assert done.release.tag == "tiny@v1.0.0"
-    assert git(one.root, "rev-parse", "HEAD^") == before
-    assert_whole(fleet, ["tiny@v1.0.0"])
+    assert git(one.root, "rev-parse", f"HEAD~{len(tags)}") == before
+    assert_whole(fleet, tags)
     assert_clean(one.root)
+    assert git(one.root, "status", "--short") == ""
 
 
 FLAKY = """#!/bin/sh
