@@ -21,7 +21,7 @@ from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
 from synthmill.store.provenance import provenance
-from synthmill.store.release_steps import catch_up_with_remote, place, release
+from synthmill.store.release_steps import catch_up_with_remote, forget_push, place, release
 from synthmill.store.versions import Identity
 from synthmill.store.workspace import Workspace
 
@@ -98,6 +98,7 @@ def _publish(
         raise
     version = str(released.release.version)
     candidate.settle(f"released as {version}")
+    forget_push(workspace, request.dataset)
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 

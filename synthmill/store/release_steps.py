@@ -77,9 +77,18 @@ def release(
         if not is_new:
             steps.bring_back()
             steps.push_rest()
-        steps.forget_push()
     progress("release: done")
     return Released(found, workspace.root / request.stage.out, is_new)
+
+
+def forget_push(workspace: Workspace, dataset: str) -> None:
+    """The release was told of: the same plan once more is not the same run that comes again, but one that may go back to it."""
+    _push_note(workspace.root, dataset).unlink(missing_ok=True)
+
+
+def _push_note(root: Path, dataset: str) -> Path:
+    """What was about to be pushed, as long as nobody knows what became of it."""
+    return root / ".synthmill" / "pushing" / f"{dataset}.json"
 
 
 def catch_up_with_remote(workspace: Workspace, dataset: str, progress: Progress) -> None:
@@ -203,7 +212,10 @@ class _Steps:
         tags = {tag: self.git.make_tag(tag, commit)}
         self.progress("release: git push")
         if self.upstream:
-            publish_json(self._push_note, {"plan": self.request.identity.plan, "tag": tag, "object": tags[tag]})
+            publish_json(
+                _push_note(self.root, self.request.dataset),
+                {"plan": self.request.identity.plan, "tag": tag, "object": tags[tag]},
+            )
             with _nothing_is_released(self.request.dataset):
                 is_pushed = self.upstream.push(commit, {**self.upstream.unpushed(is_release_tag), **tags})
             if not is_pushed:
@@ -232,23 +244,15 @@ class _Steps:
     def _last(self) -> Release | None:
         return next(reversed(read_releases(self.git, self.request.dataset)), None)
 
-    @property
-    def _push_note(self) -> Path:
-        """What was about to be pushed: a run that is killed, or loses the answer, is then told from one that goes back to an older plan."""
-        return self.root / ".synthmill" / "pushing" / f"{self.request.dataset}.json"
-
     def _pushed(self) -> Release | None:
         """The release of this plan that the remote has taken from us, though others may have released since."""
-        if self.upstream is None or not self._push_note.exists():
+        path = _push_note(self.root, self.request.dataset)
+        if self.upstream is None or not path.exists():
             return None
-        note = json.loads(self._push_note.read_bytes())
+        note = json.loads(path.read_bytes())
         if note["plan"] != self.request.identity.plan or not self.upstream.has(note["tag"], note["object"]):
             return None
         return next(found for found in read_releases(self.git, self.request.dataset) if found.tag == note["tag"])
-
-    def forget_push(self) -> None:
-        """It is known now what became of it."""
-        self._push_note.unlink(missing_ok=True)
 
     def bring_back(self) -> None:
         """The plan is released: see that the work tree holds what the latest release does, not what a second run of the plan made."""

@@ -90,8 +90,17 @@ def one_kill(fleet: Fleet, number: int, rng: random.Random, tags: set[str]) -> d
     for step in steps:
         if step.startswith("announced "):
             assert step.removeprefix("announced ") in remote_tags(fleet.origin), "announced and not on the remote"
-    again = [start(workspace, request) for workspace, request in zip(crew, requests, strict=True)]
-    new = [announced(process) for process in again]
+    told = [step.removeprefix("announced ") for step in steps if step.startswith("announced ")]
+    left = [
+        pair
+        for pair, step in zip(zip(crew, requests, strict=True), steps, strict=True)
+        if not step.startswith("announced ")
+    ]
+    again = [start(workspace, request) for workspace, request in left]
+    requests = [request for request in requests if request not in [pair[1] for pair in left]] + [
+        pair[1] for pair in left
+    ]
+    new = told + [announced(process) for process in again]
     tags.update(new)
     _assert_whole(fleet, tags, dict(zip(new, requests, strict=True)))
     return {"kill": number, "steps": [step.split("@")[0] for step in steps], "tags": new}

@@ -24,10 +24,11 @@ from synthmill.store.workspace import Workspace, create, find
 ONE = Identity(schema="s1", code="c1", plan="p1")
 SCRIPT = """
 import sys, pickle
-from synthmill.store.release_steps import release
+from synthmill.store.release_steps import forget_push, release
 workspace, request = pickle.load(sys.stdin.buffer)
 done = release(workspace, request, lambda line: print(line, flush=True))
 print("announced", done.release.tag, flush=True)
+forget_push(workspace, request.dataset)
 """
 
 
