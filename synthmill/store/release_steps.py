@@ -153,17 +153,17 @@ class _Steps:
 
         Purged bytes do not come back under their old version.
         """
-        if pushed := self._pushed():
-            return pushed
-        last = self._last()
-        if last is None or last.identity is None or last.identity.plan != self.request.identity.plan:
+        found, last = self._pushed(), self._last()
+        if found is None and last and last.identity and last.identity.plan == self.request.identity.plan:
+            found = last
+        if found is None:
             return None
-        if tombstone := read_tombstones(self.git, last.dataset).get(last.tag):
+        if tombstone := read_tombstones(self.git, found.dataset).get(found.tag):
             self.progress(f"release: {tombstone}; this is a new version")
             return None
-        if reason := yanked(self.git, last.dataset).get(last.version):
-            self.progress(f"note: {last.tag}, which has these rows, is yanked: {reason}")
-        return last
+        if reason := yanked(self.git, found.dataset).get(found.version):
+            self.progress(f"note: {found.tag}, which has these rows, is yanked: {reason}")
+        return found
 
     def refuse_superseded(self) -> None:
         """SupersededError where the candidate was judged against another release than the latest."""
