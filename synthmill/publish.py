@@ -17,11 +17,13 @@ from synthmill.outcome import Outcome
 from synthmill.sources import is_file_source
 from synthmill.spec import Recipe
 from synthmill.store.ancestors import lineage
+from synthmill.store.catch_up import catch_up_with_remote
 from synthmill.store.git import Git
 from synthmill.store.lock import ShouldStop
 from synthmill.store.placement import ReleaseRequest
 from synthmill.store.provenance import provenance
-from synthmill.store.release_steps import catch_up_with_remote, forget_push, place, release
+from synthmill.store.pushes import forget_push
+from synthmill.store.release_steps import place, release
 from synthmill.store.versions import Identity
 from synthmill.store.workspace import Workspace
 
@@ -98,7 +100,7 @@ def _publish(
         raise
     version = str(released.release.version)
     candidate.settle(f"released as {version}")
-    forget_push(workspace, request.dataset)
+    forget_push(workspace.root, request.dataset)
     return outcome.model_copy(update={"path": str(released.path), "version": version, "is_new": released.is_new})
 
 

@@ -34,12 +34,12 @@ from synthmill.run_request import RunRequest
 from synthmill.settings import Settings
 from synthmill.sources.split import Split
 from synthmill.store.ancestors import read_ancestor
+from synthmill.store.catch_up import learn_of_releases
 from synthmill.store.checkpoints import FileCheckpoint
 from synthmill.store.earlier import earlier_releases
 from synthmill.store.files import locked, publish_bytes, sharing
 from synthmill.store.git import Git
 from synthmill.store.models import claimed_hash, read_model, write_model
-from synthmill.store.release_steps import learn_of_releases
 from synthmill.store.secret import noise_key
 from synthmill.store.shared import Shared, open_shared
 from synthmill.store.snapshot import read_snapshot, write_snapshot

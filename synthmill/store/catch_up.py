@@ -8,25 +8,73 @@ again on top. Anything else that a person has changed, and others as well, is th
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from synthmill.errors import ReleaseError, WorkspaceError
 from synthmill.store.files import publish_bytes
 from synthmill.store.git import Entry, Git
-from synthmill.store.stage import merge_stages
-from synthmill.store.upstream import Upstream
+from synthmill.store.lock import Progress
+from synthmill.store.runs import runs_file
+from synthmill.store.stage import Stage, merge_stages
+from synthmill.store.upstream import Upstream, find_upstream
+from synthmill.store.workspace import Workspace
 
 SHARED = ("dvc.yaml", "dvc.lock")
 
 
-def catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str]) -> int:
-    """Fetch, and move the branch forward to the remote's; returns by how many commits. `ours`: paths that the release under way writes.
+def catch_up_with_remote(workspace: Workspace, dataset: str, progress: Progress) -> None:
+    """Fetch, and bring this clone up to the git remote where there is one, so that it knows all releases."""
+    with workspace.lock(progress) as (git, _):
+        if upstream := find_upstream(git):
+            stage = Stage(dataset, "", ())
+            ours = (stage.metric, *stage.plots.values(), runs_file(dataset))
+            with nothing_is_released(dataset):
+                catch_up(workspace.root, git, upstream, ours, progress)
+
+
+def learn_of_releases(workspace: Workspace, recipe: str, progress: Progress) -> None:
+    """Fetch before the work begins, since a plan may go on from a released model; nothing is moved.
+
+    WorkspaceError where the git remote has another recipe than this clone was made from. A remote that does not answer is a note: the
+    work may take hours, and it is needed at the end alone.
+    """
+    if find_upstream(Git(workspace.root)) is None:
+        return
+    with workspace.lock(progress) as (git, _):
+        upstream, head = find_upstream(git), git.head()
+        if upstream is None or head is None:
+            return
+        try:
+            tip = upstream.fetch()
+        except ReleaseError as error:
+            progress(f"note: {error.what}; the release will need {upstream.remote}")
+            return
+        if tip is None or git.is_ancestor(tip, head):
+            return
+        if git.read(git.run("merge-base", head, tip), recipe) != git.read(tip, recipe):
+            hint = "`git pull` first, so that the run is of the recipe that the release names"
+            raise WorkspaceError(f"{upstream.remote} has another version of the recipe", where=recipe, hint=hint)
+
+
+@contextmanager
+def nothing_is_released(dataset: str) -> Iterator[None]:
+    """What a git remote refuses, with what that means and how to go on."""
+    try:
+        yield
+    except ReleaseError as error:
+        hint = f"{error.hint}\n  Nothing was released. Then run `synthmill release {dataset}` to go on: nothing is generated again."
+        raise type(error)(error.what, where=error.where, hint=hint) from error
+
+
+def catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str], progress: Progress) -> None:
+    """Fetch, and move the branch forward to the remote's. `ours`: paths that the release under way writes.
 
     ReleaseError where both have commits that the other lacks, WorkspaceError where local changes stand in the way; nothing is lost.
     """
     tip, head = upstream.fetch(), str(git.head())
     if tip is None or git.is_ancestor(tip, head):
-        return 0
+        return
     if not git.is_ancestor(head, tip):
         here, there = (len(git.run("rev-list", f"{one}..{other}").split()) for one, other in ((tip, head), (head, tip)))
         raise ReleaseError(
@@ -37,7 +85,7 @@ def catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str]) ->
     commits = len(git.run("rev-list", f"{head}..{tip}").split())
     while not bring_forward(root, git, head, tip, ours):
         head = str(git.head())
-    return commits
+    progress(f"release: caught up with {upstream.remote}, {commits:,} commit{'s' if commits > 1 else ''}")
 
 
 def bring_forward(root: Path, git: Git, old: str, new: str, ours: Collection[str]) -> bool:

@@ -134,20 +134,22 @@ def locked(path: Path, busy: str) -> Iterator[IO[bytes]]:
 @contextmanager
 def sharing(path: Path) -> Iterator[None]:
     """Hold a lock file together with others for the block; waits while one process has it for itself, as `gc` has for moments."""
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    with file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    with _flocked(path, fcntl.LOCK_SH):
         yield
 
 
 @contextmanager
 def waiting_for(path: Path) -> Iterator[None]:
     """Hold an exclusive lock file for the block, once whoever holds it has let it go or died."""
+    with _flocked(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _flocked(path: Path, how: int) -> Iterator[None]:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
         yield

@@ -31,7 +31,7 @@ from synthmill.store.models import ModelReceipt
 from synthmill.store.staging import Level
 
 NAME = "manifest.json"
-RESTORE = "`dvc checkout` or `dvc pull` brings released files back"
+RESTORE = "`dvc checkout --force` or `dvc pull --force` brings released files back"
 
 
 class _Frozen(BaseModel):

@@ -240,7 +240,7 @@ def _forget(root: Path, git: Git, purge: Purge) -> None:
     upstream = find_upstream(git)
     for _ in range(_ATTEMPTS):
         if upstream is not None:
-            catch_up(root, git, upstream, ())
+            catch_up(root, git, upstream, (), lambda line: None)
         for path, content in _rest({path: read_text(root / path) for path in _DVC_FILES}, purge).items():
             publish_bytes(root / path, content)
         parent = str(git.head())

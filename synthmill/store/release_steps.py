@@ -8,27 +8,25 @@ killed one left; docs/adr/0002-release-protocol.md says, step by step, what that
 
 from __future__ import annotations
 
-import json
 import random
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from synthmill.errors import ReleaseError, SupersededError, WorkspaceError
 from synthmill.fingerprint import hash_file
-from synthmill.store.catch_up import catch_up
+from synthmill.store.catch_up import catch_up, nothing_is_released
 from synthmill.store.dvc import Dvc
 from synthmill.store.exchange import put_folder
-from synthmill.store.files import publish_bytes, publish_json
+from synthmill.store.files import publish_bytes
 from synthmill.store.git import Git
 from synthmill.store.lock import Progress, ShouldStop
 from synthmill.store.objects import Tree, read_tree
 from synthmill.store.placement import ANY, ReleaseRequest, put, put_figures, read_text, refuse_conflicts
+from synthmill.store.pushes import Push, read_push, write_push
 from synthmill.store.references import latest_beside, yanked
 from synthmill.store.runs import runs_file, with_run
-from synthmill.store.stage import Stage, read_address, read_entry, say_the_same, write_entry, write_stage
+from synthmill.store.stage import read_address, read_entry, say_the_same, write_entry, write_stage
 from synthmill.store.tombstones import read_tombstones
 from synthmill.store.upstream import Upstream, find_upstream
 from synthmill.store.versions import Release, is_release_tag, next_version, read_releases
@@ -81,50 +79,6 @@ def release(
     return Released(found, workspace.root / request.stage.out, is_new)
 
 
-def forget_push(workspace: Workspace, dataset: str) -> None:
-    """The release was told of: the same plan once more is not the same run that comes again, but one that may go back to it."""
-    _push_note(workspace.root, dataset).unlink(missing_ok=True)
-
-
-def _push_note(root: Path, dataset: str) -> Path:
-    """What was about to be pushed, as long as nobody knows what became of it."""
-    return root / ".synthmill" / "pushing" / f"{dataset}.json"
-
-
-def catch_up_with_remote(workspace: Workspace, dataset: str, progress: Progress) -> None:
-    """Fetch, and bring this clone up to the git remote where there is one, so that it knows all releases."""
-    with workspace.lock(progress) as (git, _):
-        if upstream := find_upstream(git):
-            stage = Stage(dataset, "", ())
-            ours = (stage.metric, *stage.plots.values(), runs_file(dataset))
-            with _nothing_is_released(dataset):
-                _catch_up(workspace.root, git, upstream, ours, progress)
-
-
-def learn_of_releases(workspace: Workspace, recipe: str, progress: Progress) -> None:
-    """Fetch before the work begins, since a plan may go on from a released model; nothing is moved.
-
-    WorkspaceError where the git remote has another recipe than this clone was made from. A remote that does not answer is a note: the
-    work may take hours, and it is needed at the end alone.
-    """
-    if find_upstream(Git(workspace.root)) is None:
-        return
-    with workspace.lock(progress) as (git, _):
-        upstream, head = find_upstream(git), git.head()
-        if upstream is None or head is None:
-            return
-        try:
-            tip = upstream.fetch()
-        except ReleaseError as error:
-            progress(f"note: {error.what}; the release will need {upstream.remote}")
-            return
-        if tip is None or git.is_ancestor(tip, head):
-            return
-        if git.read(git.run("merge-base", head, tip), recipe) != git.read(tip, recipe):
-            hint = "`git pull` first, so that the run is of the recipe that the release names"
-            raise WorkspaceError(f"{upstream.remote} has another version of the recipe", where=recipe, hint=hint)
-
-
 def releases(workspace: Workspace, dataset: str | None = None) -> list[Release]:
     """Every release of one dataset, or of all, by name and version."""
     return read_releases(Git(workspace.root), dataset)
@@ -145,8 +99,8 @@ class _Steps:
         """Bring this clone up to the git remote, where there is one."""
         if self.upstream is not None:
             ours = (*self.request.figures, runs_file(self.request.dataset))
-            with _nothing_is_released(self.request.dataset):
-                _catch_up(self.root, self.git, self.upstream, ours, self.progress)
+            with nothing_is_released(self.request.dataset):
+                catch_up(self.root, self.git, self.upstream, ours, self.progress)
 
     def find(self) -> Release | None:
         """The latest release, if it is of this plan; or the one that this plan was pushed as, if the answer never came.
@@ -212,11 +166,8 @@ class _Steps:
         tags = {tag: self.git.make_tag(tag, commit)}
         self.progress("release: git push")
         if self.upstream:
-            publish_json(
-                _push_note(self.root, self.request.dataset),
-                {"plan": self.request.identity.plan, "tag": tag, "object": tags[tag]},
-            )
-            with _nothing_is_released(self.request.dataset):
+            write_push(self.root, self.request.dataset, Push(self.request.identity.plan, tag, tags[tag]))
+            with nothing_is_released(self.request.dataset):
                 is_pushed = self.upstream.push(commit, {**self.upstream.unpushed(is_release_tag), **tags})
             if not is_pushed:
                 return None
@@ -246,13 +197,11 @@ class _Steps:
 
     def _pushed(self) -> Release | None:
         """The release of this plan that the remote has taken from us, though others may have released since."""
-        path = _push_note(self.root, self.request.dataset)
-        if self.upstream is None or not path.exists():
+        note = read_push(self.root, self.request.dataset)
+        if self.upstream is None or note is None or note.plan != self.request.identity.plan:
             return None
-        note = json.loads(path.read_bytes())
-        if note["plan"] != self.request.identity.plan or not self.upstream.has(note["tag"], note["object"]):
-            return None
-        return next(found for found in read_releases(self.git, self.request.dataset) if found.tag == note["tag"])
+        found = (found for found in read_releases(self.git, self.request.dataset) if found.tag == note.tag)
+        return next(found, None) if self.upstream.has(note.tag, note.object) else None
 
     def bring_back(self) -> None:
         """The plan is released: see that the work tree holds what the latest release does, not what a second run of the plan made."""
@@ -325,21 +274,6 @@ def _as_in_work_tree(path: Path, text: str) -> str:
     """The work tree's own text where it says the same, so that comments are as the person wrote them."""
     standing = read_text(path)
     return standing if say_the_same(standing, text) else text
-
-
-def _catch_up(root: Path, git: Git, upstream: Upstream, ours: Collection[str], progress: Progress) -> None:
-    if commits := catch_up(root, git, upstream, ours):
-        progress(f"release: caught up with {upstream.remote}, {commits:,} commit{'s' if commits > 1 else ''}")
-
-
-@contextmanager
-def _nothing_is_released(dataset: str) -> Iterator[None]:
-    """What a git remote refuses, with what that means and how to go on."""
-    try:
-        yield
-    except ReleaseError as error:
-        hint = f"{error.hint}\n  Nothing was released. Then run `synthmill release {dataset}` to go on: nothing is generated again."
-        raise type(error)(error.what, where=error.where, hint=hint) from error
 
 
 def _refuse_unfinished_work(root: Path, git: Git) -> None:

@@ -491,5 +491,5 @@ def test_verify_names_what_is_damaged(workspace, harm):
     }
     assert (done.code, done.out) == (1, "")
     assert words[harm] in done.err
-    assert done.err.endswith("\n  `dvc checkout` or `dvc pull` brings released files back\n")
+    assert done.err.endswith("\n  `dvc checkout --force` or `dvc pull --force` brings released files back\n")
     shutil.rmtree(placed)

@@ -24,11 +24,12 @@ from synthmill.store.workspace import Workspace, create, find
 ONE = Identity(schema="s1", code="c1", plan="p1")
 SCRIPT = """
 import sys, pickle
-from synthmill.store.release_steps import forget_push, release
+from synthmill.store.pushes import forget_push
+from synthmill.store.release_steps import release
 workspace, request = pickle.load(sys.stdin.buffer)
 done = release(workspace, request, lambda line: print(line, flush=True))
 print("announced", done.release.tag, flush=True)
-forget_push(workspace, request.dataset)
+forget_push(workspace.root, request.dataset)
 """
 
 
